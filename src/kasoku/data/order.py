@@ -1,0 +1,100 @@
+"""The order of training samples: a pure function of (seed, epoch), the same on every device and for every process."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+SPLIT, ORDER, AUGMENT = range(3)  # streams of random numbers that must not repeat one another
+
+
+def generator(*key: int) -> torch.Generator:
+    """A CPU generator seeded by all the whole numbers of `key` (numpy's SeedSequence mixes them)."""
+    state = np.random.SeedSequence(key).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
+
+
+def permutation(size: int, rng: torch.Generator) -> Tensor:
+    """int64 [size], each of 0 .. size - 1 once."""
+    return torch.randperm(size, generator=rng)
+
+
+class Order:
+    """Which `size` samples an epoch visits, in which order: `draw(size, generator(seed, epoch))`.
+
+    `set_epoch` takes the epoch as Lightning counts it. `ahead` is by how many epochs that count leads the data's: a run
+    stopped by `max_steps` inside an epoch counts the epoch as done, and goes on inside it when it is resumed.
+    """
+
+    def __init__(self, size: int, seed: int, draw: Callable[[int, torch.Generator], Tensor] = permutation):
+        self.size = size
+        self.seed = seed
+        self.epoch = 0
+        self.ahead = 0
+        self.draw = draw
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch with the number of epochs done."""
+        self.epoch = epoch - self.ahead
+
+    def __call__(self) -> Tensor:
+        """int64 [size]: the samples of this epoch."""
+        return self.draw(self.size, generator(self.seed, self.epoch, ORDER))
+
+
+@dataclass(frozen=True)
+class Shard:
+    """This process's part of the data: `rank` of `world` processes."""
+
+    rank: int = 0
+    world: int = 1
+
+
+def train_batches(size: int, batch_size: int, shard: Shard, drop_last: bool) -> int:
+    """Batches of an epoch, the same number on every rank."""
+    whole, left = divmod(size, batch_size * shard.world)
+    return whole + (not drop_last and left >= shard.world)
+
+
+def train_positions(size: int, batch_size: int, shard: Shard, drop_last: bool) -> Tensor:
+    """int64: where in the global order the samples of this rank stand, batch after batch.
+
+    Step i of `world` processes takes the same `world * batch_size` samples as step i of one process with that batch size;
+    rank r has the r-th part of them. What is left at the end is dropped (`drop_last`) or shared out evenly.
+    """
+    whole, left = divmod(size, batch_size * shard.world)
+    cut = size - left
+    mine = torch.arange(cut).view(whole, shard.world, batch_size)[:, shard.rank].reshape(-1)
+    if drop_last or left < shard.world:
+        return mine
+    each = left // shard.world
+    return torch.cat([mine, torch.arange(cut + shard.rank * each, cut + (shard.rank + 1) * each)])
+
+
+def eval_bounds(size: int, batch_size: int, shard: Shard) -> list[tuple[int, int]]:
+    """[start, end) of this rank's evaluation batches: all ranks together see every sample once, in order.
+
+    Every rank has the same number of batches (collectives in a step would wait for ever otherwise), their sizes differ by
+    one at most, and none is above `batch_size`.
+    """
+    batches = -(-size // (batch_size * shard.world))
+    parts = batches * shard.world
+    bounds = [size * part // parts for part in range(parts + 1)]
+    first = shard.rank * batches
+    return [(bounds[part], bounds[part + 1]) for part in range(first, first + batches)]
+
+
+def stratified(labels: np.ndarray, sizes: list[int], seed: int) -> list[Tensor]:
+    """Split range(len(labels)) into parts of exactly `sizes`, each class spread over them in proportion (within one).
+
+    Each class is shuffled and its members placed evenly on [0, 1); the parts are cut from all members in that order.
+    """
+    rng = np.random.default_rng([seed, SPLIT])
+    place = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        place[members] = (np.arange(len(members)) + rng.random()) / len(members)
+    order = torch.from_numpy(np.argsort(place, kind="stable"))
+    return [part.sort().values for part in order[: sum(sizes)].split(sizes)]

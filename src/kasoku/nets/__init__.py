@@ -1,0 +1,1 @@
+"""Networks: plain nn.Modules from `input_shape` and `num_classes` to logits."""

@@ -9,7 +9,7 @@ from fractions import Fraction
 
 GRAMMAR = "500 (steps), 3ep, 10% (of the run), 50000samples or 1e6tokens"
 
-# At most 18 digits and a two-digit exponent: a length is exact arithmetic, which a "1e999999999" would keep busy for good.
+# Bounded digits and exponent: lengths are exact arithmetic, which a "1e999999999" would keep busy for good.
 _LENGTH = re.compile(r"(\d{1,18}(?:\.\d{1,18})?(?:e[+-]?\d{1,2})?)(ep|%|samples|tokens|)", re.ASCII)
 
 

@@ -16,6 +16,7 @@ from annotated_types import Ge, Gt, Interval, MinLen, Unit
 Steps = Annotated[int, Unit("steps"), Ge(1)]
 Factor = Annotated[float, Interval(ge=0, le=1)]
 Ratio = Annotated[float, Interval(gt=0, le=1)]
+Anneal = Literal["cosine", "linear", "sqrt"]
 Mode = Literal["triangular", "triangular2", "exp_range"]
 
 
@@ -113,12 +114,7 @@ def cosine(step: int, total: int, *, final_factor: Factor = 0.0) -> float:
 
 
 def cosine_restarts(
-    step: int,
-    total: int | None,
-    *,
-    period: Steps,
-    multiplier: Annotated[int, Ge(1)] = 1,
-    final_factor: Factor = 0.0,
+    step: int, total: int | None, *, period: Steps, multiplier: Annotated[int, Ge(1)] = 1, final_factor: Factor = 0.0
 ) -> float:
     """A cosine that starts again at 1 after each period, every period `multiplier` times as long as the one before.
 
@@ -137,7 +133,7 @@ def wsd(
     total: int,
     *,
     decay: Steps,
-    shape: Literal["sqrt", "linear", "cosine"] = "sqrt",
+    anneal: Anneal = "sqrt",
     final_factor: Factor = 0.0,
     horizon: Steps | None = None,
 ) -> float:
@@ -147,11 +143,11 @@ def wsd(
     place of r. The decay ends at `horizon` steps where one is given, so that a run can be the first part of a longer
     one. MiniCPM, arXiv 2404.06395; the sqrt shape: arXiv 2405.18392.
 
-    >>> [wsd(s, 100, decay=20, shape="linear") for s in (0, 80, 90, 100)]
+    >>> [wsd(s, 100, decay=20, anneal="linear") for s in (0, 80, 90, 100)]
     [1.0, 1.0, 0.5, 0.0]
     """
     stable = (horizon or total) - decay
-    return _between(final_factor, _shaped(_left(step - stable, decay), shape))
+    return _between(final_factor, _annealed(_left(step - stable, decay), anneal))
 
 
 def onecycle(
@@ -161,7 +157,7 @@ def onecycle(
     rise: Steps,
     start_factor: Ratio = 1 / 25,
     final_factor: Factor = 1 / 25e4,
-    anneal: Literal["cosine", "linear"] = "cosine",
+    anneal: Anneal = "cosine",
 ) -> float:
     """One cycle: up from `start_factor` to the base lr as the peak over `rise` steps, then down to `final_factor`.
 
@@ -176,12 +172,7 @@ def onecycle(
 
 
 def onecycle_momentum(
-    step: int,
-    total: int,
-    *,
-    rise: Steps,
-    low_factor: Factor = 0.85 / 0.95,
-    anneal: Literal["cosine", "linear"] = "cosine",
+    step: int, total: int, *, rise: Steps, low_factor: Factor = 0.85 / 0.95, anneal: Anneal = "cosine"
 ) -> float:
     """The momentum of one cycle, lowest where the lr peaks: 1 to `low_factor` over `rise` steps, and back to 1.
 
@@ -274,8 +265,8 @@ def _half_cosine(height: float) -> float:
     return math.sin(math.pi / 2 * height) ** 2
 
 
-def _shaped(left: float, shape: str) -> float:
-    match shape:
+def _annealed(left: float, anneal: str) -> float:
+    match anneal:
         case "cosine":
             return _half_cosine(left)
         case "sqrt":
@@ -285,7 +276,7 @@ def _shaped(left: float, shape: str) -> float:
 
 def _one_cycle(step: int, total: int, rise: int, anneal: str) -> float:
     """The height of one cycle: 0 at the start, 1 after `rise` steps, 0 at `total`."""
-    return _shaped(step / rise if step < rise else _left(step - rise, total - rise), anneal)
+    return _annealed(step / rise if step < rise else _left(step - rise, total - rise), anneal)
 
 
 def _triangles(step: int, rise: int, fall: int, mode: str, gamma: float) -> float:

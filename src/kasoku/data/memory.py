@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 
-import torch
 from torch import Tensor
 
 from kasoku.data.order import Order, Shard, eval_bounds, train_batches, train_positions

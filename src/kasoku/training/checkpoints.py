@@ -1,0 +1,60 @@
+"""Checkpoints: whole files, plain types and tensors, read with weights_only=True."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from kasoku.faults import ConfigError, Fault
+from kasoku.files import write_whole
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Writes a checkpoint beside its final name, syncs it, renames it. Lightning's own goes through $TMPDIR, unsynced."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, lambda file: torch.save(checkpoint, file))
+
+    def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None) -> dict[str, Any]:
+        return torch.load(path, map_location=map_location, weights_only=True)
+
+
+def read(path: Path, key: str) -> dict[str, Any]:
+    """The checkpoint in `path`, its tensors mapped from the file and not copied.
+
+    Raises:
+        ConfigError: under `key`, if the file is missing, cut short, or no checkpoint.
+    """
+    if not path.is_file():
+        raise ConfigError(Fault(key, path, "no such file", _offer(path)))
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # torch raises many kinds for a damaged file
+        reason = str(error).splitlines()[0][:120]
+        raise ConfigError(Fault(key, path, f"is damaged or no checkpoint ({reason})", _offer(path))) from None
+    if not isinstance(content, dict) or "state_dict" not in content:
+        raise ConfigError(Fault(key, path, "is no checkpoint of a run", _offer(path)))
+    return content
+
+
+def check_weights(module: torch.nn.Module, state: dict[str, Any], key: str, path: Path) -> None:
+    """Raises ConfigError naming the first weights that do not fit `module`."""
+    own = module.state_dict()
+    for name, tensor in state.items():
+        if name not in own:
+            raise ConfigError(Fault(key, path, f"holds {name}, which the model lacks", "give the model= it was trained with"))
+        if own[name].shape != tensor.shape:
+            shapes = f"{tuple(tensor.shape)} there and {tuple(own[name].shape)} in the model"
+            raise ConfigError(Fault(key, path, f"{name} is {shapes}", "give the model= and data= it was trained with"))
+    missing = [name for name in own if name not in state]
+    if missing:
+        must = f"lacks {missing[0]}, which the model has"
+        raise ConfigError(Fault(key, path, must, "give the model= it was trained with"))
+
+
+def _offer(path: Path) -> str:
+    others = sorted(other.name for other in path.parent.glob("*.ckpt") if other != path) if path.parent.is_dir() else []
+    return f"there are {' '.join(others)} beside it" if others else ""

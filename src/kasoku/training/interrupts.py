@@ -1,0 +1,66 @@
+"""SIGINT and SIGTERM end a run at the next batch, with a checkpoint saved."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+
+
+class Interrupted(RuntimeError):
+    """A signal ended the run; `signum` says which, the exit code is 128 + signum."""
+
+    def __init__(self, signum: int):
+        self.signum = signum
+        super().__init__(f"interrupted by {signal.Signals(signum).name}")
+
+
+class Interrupts(Callback):
+    """Saves `checkpoint` and raises `Interrupted` at the first batch end after a signal. A second signal kills at once.
+
+    Ranks agree on it at the steps that log, so that all of them stop at the same one.
+    """
+
+    def __init__(self, checkpoint: Path):
+        self._checkpoint = checkpoint
+        self._signum = 0
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Catch the signals inside the block; the handlers from before come back after it."""
+        before = {signum: signal.signal(signum, self._note) for signum in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        if self._signum:
+            signal.signal(signum, signal.SIG_DFL)
+            os.kill(os.getpid(), signum)
+        self._signum = signum
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        signum = self._agreed(trainer)
+        if signum:
+            trainer.save_checkpoint(self._checkpoint)
+            raise Interrupted(signum)
+
+    def on_validation_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        if self._signum and trainer.world_size == 1 and not trainer.sanity_checking:
+            trainer.save_checkpoint(self._checkpoint)
+            raise Interrupted(self._signum)
+
+    def _agreed(self, trainer: pl.Trainer) -> int:
+        if trainer.world_size == 1:
+            return self._signum
+        if trainer.global_step % trainer.log_every_n_steps:
+            return 0
+        stop = trainer.strategy.reduce_boolean_decision(bool(self._signum), all=False)
+        return (self._signum or signal.SIGTERM) if stop else 0

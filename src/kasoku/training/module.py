@@ -1,0 +1,70 @@
+"""The LightningModule around a plain network."""
+
+from collections.abc import Mapping
+
+import pytorch_lightning as pl
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from kasoku.recipe import Recipe
+from kasoku.training.clock import configure_optimizers
+
+
+class Module(pl.LightningModule):
+    """Trains `net` on batches (x, y) by `recipe`.
+
+    Logs val/loss, val/<metric>, test/loss and test/<metric>. Subclass it and override a step, or write a
+    LightningModule of your own with `configure_optimizers = kasoku.configure_optimizers`.
+
+    Args:
+        net: maps x to logits, [B, C] or [B, T, C].
+        loss: of logits [N, C] and y [N].
+        metrics: of the same; cloned for validation and test.
+        recipe: read by `configure_optimizers`; train.py sets it.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        loss: nn.Module | None = None,
+        metrics: Mapping[str, Metric] | None = None,
+        recipe: Recipe | None = None,
+    ):
+        super().__init__()
+        self.net = net
+        self.loss = loss or nn.CrossEntropyLoss()
+        self.metrics = nn.ModuleDict(
+            {
+                split: nn.ModuleDict({name: metric.clone() for name, metric in (metrics or {}).items()})
+                for split in ("val", "test")
+            }
+        )
+        self.recipe = recipe
+
+    configure_optimizers = configure_optimizers  # type: ignore[assignment]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        x, y = batch
+        return self.loss(_rows(self.net(x)), y.flatten())
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._evaluate(batch, "val")
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._evaluate(batch, "test")
+
+    def _evaluate(self, batch: tuple[Tensor, Tensor], split: str) -> None:
+        x, y = batch
+        logits, y = _rows(self.net(x)), y.flatten()
+        self.log(f"{split}/loss", self.loss(logits, y), batch_size=len(y), sync_dist=True)
+        for name, metric in self.metrics[split].items():  # type: ignore[operator, union-attr]
+            metric.update(logits, y)
+            self.log(f"{split}/{name}", metric, batch_size=len(y))
+
+
+def _rows(logits: Tensor) -> Tensor:
+    """[B, T, C] -> [B*T, C]; [B, C] as it is."""
+    return logits.flatten(0, -2)

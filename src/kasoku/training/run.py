@@ -1,0 +1,215 @@
+"""One run: fit a module by its recipe, test its best checkpoint, and leave `result.json` whatever happens."""
+
+import logging
+import platform
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.loggers import Logger
+
+from kasoku.faults import ConfigError
+from kasoku.optim.plateau import ObservePlateau
+from kasoku.results import Result, Status
+from kasoku.training import checkpoints
+from kasoku.training.interrupts import Interrupted, Interrupts
+from kasoku.training.metrics_file import MetricsFile
+from kasoku.training.narrator import Bar, Narrator, wants_bar
+from kasoku.training.rng import RngState
+from kasoku.training.step_log import Diverged, StepLog
+from kasoku.training.stopwatch import Stopwatch
+from kasoku.training.target import Target, TargetWatch
+
+log = logging.getLogger("kasoku")
+
+
+@dataclass
+class Run:
+    """All that a run needs, as objects.
+
+    Args:
+        directory: where everything lies that the run leaves.
+        module: with its recipe set.
+        data: see `kasoku.data`.
+        trainer: pl.Trainer with its settings bound; logger, callbacks and plugins are added here.
+        target: the metric that the run is after.
+        loggers: besides metrics.csv, which is always written.
+        callbacks: besides those that every run has.
+        resume: the checkpoint to go on from, in `directory`.
+        seed, overrides: written into the result.
+        started: time.time() at the command's start.
+    """
+
+    directory: Path
+    module: pl.LightningModule
+    data: pl.LightningDataModule
+    trainer: Callable[..., pl.Trainer]
+    target: Target
+    loggers: Sequence[Logger] = ()
+    callbacks: Sequence[Callback] = ()
+    resume: Path | None = None
+    seed: int = 0
+    overrides: Sequence[str] = ()
+    started: float = field(default_factory=time.time)
+
+    @property
+    def last(self) -> Path:
+        return self.directory / "checkpoints" / "last.ckpt"
+
+    @property
+    def best(self) -> Path:
+        return self.directory / "checkpoints" / "best.ckpt"
+
+
+def fit(run: Run) -> Result:
+    """Train, test the best checkpoint, write `result.json`, close the loggers.
+
+    Returns the result with status completed, reached_target, interrupted or diverged.
+
+    Raises:
+        Exception: whatever else went wrong, after `result.json` was written with status failed.
+    """
+    session = _Session(run)
+    status: Status = "failed"
+    try:
+        status = session.train()
+        if status in ("completed", "reached_target"):
+            session.test()
+    finally:
+        result = session.result(status)
+        if session.trainer.is_global_zero:
+            result.write(run.directory)
+        _close(run.loggers, status, result)
+    return result
+
+
+class _Session:
+    """The trainer of a run and the callbacks that know how it went."""
+
+    def __init__(self, run: Run):
+        self.run = run
+        self.stopwatch, self.log = Stopwatch(), StepLog()
+        self.watch = TargetWatch(run.target, self.stopwatch, self.log)
+        self.interrupts = Interrupts(run.last)
+        self.signum = 0
+        self.metrics: dict[str, float] = {}
+        resumed = checkpoints.read(run.resume, "resume") if run.resume else None
+        self.metrics_file = MetricsFile(run.directory, resumed["global_step"] if resumed else None)
+        self.trainer = run.trainer(
+            logger=[self.metrics_file, *run.loggers],
+            callbacks=self._callbacks(),
+            plugins=[checkpoints.WholeFiles()],
+            default_root_dir=run.directory,
+            enable_progress_bar=wants_bar(),
+            enable_model_summary=False,
+        )
+
+    def _callbacks(self) -> list[Callback]:
+        own = [self.stopwatch, self.log, self.watch, ObservePlateau(), RngState(), Narrator(self.log)]
+        bar = [Bar(self.log)] if wants_bar() else []
+        for callback in self.run.callbacks:
+            if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+                callback.dirpath = str(self.run.directory / "checkpoints")
+        return [*own, *bar, *self.run.callbacks, self.interrupts]
+
+    def train(self) -> Status:
+        run = self.run
+        try:
+            with self.interrupts.listening():
+                self.trainer.fit(run.module, datamodule=run.data, ckpt_path=run.resume)
+        except Diverged as error:
+            log.error("diverged: %s", error)
+            return "diverged"
+        except Interrupted as error:
+            self.signum = error.signum
+            log.warning("%s; go on with: python train.py resume=%s", error, run.directory)
+            return "interrupted"
+        finally:
+            self.metrics |= _floats(self.trainer.callback_metrics)
+        return "reached_target" if run.target.stop and self.watch.time_to_target else "completed"
+
+    def test(self) -> None:
+        """Test with the best weights, or the last where nothing was evaluated."""
+        run = self.run
+        if run.best.exists():
+            run.module.load_state_dict(checkpoints.read(run.best, "checkpoint")["state_dict"])
+        self.metrics |= evaluate(self.trainer, run.module, run.data)
+
+    def result(self, status: Status) -> Result:
+        run, trainer = self.run, self.trainer
+        return Result(
+            status=status,
+            metrics=self.metrics,
+            best=self.watch.best,
+            steps=trainer.global_step,
+            epochs=_epochs(trainer),
+            samples=self.log.samples,
+            train_seconds=round(self.stopwatch.seconds, 4),
+            total_seconds=round(time.time() - run.started, 4),
+            time_to_target=self.watch.time_to_target,
+            seed=run.seed,
+            overrides=list(run.overrides),
+            versions=versions(),
+            parameters=sum(p.numel() for p in run.module.parameters() if p.requires_grad),
+        )
+
+
+def evaluate(trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule) -> dict[str, float]:
+    """The test metrics of `module` as it is; empty where the data has no test set."""
+    if not _has_test(module, data):
+        return {}
+    found = trainer.test(module, datamodule=data, verbose=False)
+    return dict(found[0]) if found else {}
+
+
+def _has_test(module: pl.LightningModule, data: pl.LightningDataModule) -> bool:
+    overridden = type(data).test_dataloader is not pl.LightningDataModule.test_dataloader
+    return overridden and type(module).test_step is not pl.LightningModule.test_step
+
+
+def _epochs(trainer: pl.Trainer) -> float:
+    """Epochs of training, counting the begun one by its batches."""
+    progress = trainer.fit_loop.epoch_loop.batch_progress
+    batches = trainer.num_training_batches
+    if not batches or batches == float("inf"):
+        return float(trainer.current_epoch)
+    return round(progress.total.processed / batches, 4)
+
+
+def _floats(metrics: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def _close(loggers: Sequence[Logger], status: Status, result: Result) -> None:
+    summary: dict[str, Any] = {"status": status, **result.metrics, "train_seconds": result.train_seconds}
+    if result.best:
+        summary[f"best/{result.best.metric}"] = result.best.value
+    exit_code = 0 if status in ("completed", "reached_target", "pruned") else 1
+    for logger in loggers:
+        if hasattr(logger, "finish"):
+            logger.finish(exit_code, summary)
+
+
+def versions() -> dict[str, str]:
+    """What the figures of a run depend on."""
+    packages = ("kasoku", "torch", "pytorch-lightning", "torchmetrics", "hydra-core", "optuna", "wandb")
+    found = {package: version(package) for package in packages}
+    device = {"cuda": torch.version.cuda or "", "gpu": torch.cuda.get_device_name(0)} if torch.cuda.is_available() else {}
+    return {"python": platform.python_version(), **found, **device}
+
+
+EXIT_CODES: dict[Status, int] = {"completed": 0, "reached_target": 0, "pruned": 0, "diverged": 3, "failed": 1}
+
+
+def exit_code(session: _Session, status: Status) -> int:
+    return 128 + session.signum if status == "interrupted" else EXIT_CODES[status]
+
+
+__all__ = ["ConfigError", "Run", "evaluate", "fit", "signal"]

@@ -48,7 +48,8 @@ def blocks(module: nn.Module) -> Iterator[nn.Module]:
 def _is_trunk(module: nn.Module) -> bool:
     """Whether somewhere inside there is a list of two or more blocks that have children of their own."""
     return any(
-        type(inner) in CONTAINERS and sum(_is_composite(child) for child in inner.children()) > 1
+        type(inner) in CONTAINERS
+        and sum(_is_composite(child) for child in inner.children()) > 1
         for inner in module.modules()
     )
 
@@ -61,10 +62,12 @@ def _is_composite(module: nn.Module) -> bool:
 
 def _is_wrapped(parent: nn.Module, child: nn.Module) -> bool:
     """Whether `child` holds all the parameters of `parent`, as the net of a LightningModule does."""
-    return any(True for _ in child.children()) and sum(1 for _ in parent.parameters()) == sum(
-        1 for _ in child.parameters()
-    )
+    return any(True for _ in child.children()) and sum(
+        1 for _ in parent.parameters()
+    ) == sum(1 for _ in child.parameters())
 
 
 def _joins(block: nn.Module, previous: nn.Module | None) -> bool:
-    return isinstance(block, NORMS) or (isinstance(block, EMBEDDINGS) and isinstance(previous, EMBEDDINGS))
+    return isinstance(block, NORMS) or (
+        isinstance(block, EMBEDDINGS) and isinstance(previous, EMBEDDINGS)
+    )

@@ -59,8 +59,16 @@ class Groups:
         frozen: Sequence[str] = (),
         kinds: Callable[[nn.Module], Mapping[str, str]] | None = None,
     ):
-        faults = [fault for i, rule in enumerate(rules) for fault in _faults(rule, f"{KEY}rules[{i}].")]
-        faults += [fault for pattern in frozen for fault in _unreadable(KEY + "frozen", pattern)]
+        faults = [
+            fault
+            for i, rule in enumerate(rules)
+            for fault in _faults(rule, f"{KEY}rules[{i}].")
+        ]
+        faults += [
+            fault
+            for pattern in frozen
+            for fault in _unreadable(KEY + "frozen", pattern)
+        ]
         if faults:
             raise ConfigError(*faults)
         self.no_decay = no_decay
@@ -69,7 +77,9 @@ class Groups:
         self.frozen = tuple(frozen)
         self.kinds = kinds
 
-    def split(self, module: nn.Module, lr: float, weight_decay: float = 0.0) -> list[dict[str, Any]]:
+    def split(
+        self, module: nn.Module, lr: float, weight_decay: float = 0.0
+    ) -> list[dict[str, Any]]:
         """The parameter groups of `module`, ready for an optimizer: `name`, `params`, `lr`, `weight_decay` (and `kind`).
 
         Parameters with equal settings share a group, so that fused and foreach kernels take them at once. The group at
@@ -89,19 +99,25 @@ class Groups:
             if parameter.requires_grad:
                 members[settings[name]].append(parameter)
         if not members:
-            raise ConfigError(Fault(KEY + "frozen", list(self.frozen), "leaves no parameter to train"))
+            raise ConfigError(
+                Fault(KEY + "frozen", list(self.frozen), "leaves no parameter to train")
+            )
         groups = _named(_sorted(members, lr, list(settings.values())))
         check_complete(module, groups)
         return groups
 
-    def _settings(self, module: nn.Module, lr: float, weight_decay: float) -> dict[str, tuple[str, float, float]]:
+    def _settings(
+        self, module: nn.Module, lr: float, weight_decay: float
+    ) -> dict[str, tuple[str, float, float]]:
         """Kind, lr and weight decay of each parameter by name."""
         kinds = self.kinds(module) if self.kinds else {}
         undecayed = not_decayed(module) if self.no_decay else set()
         scales = self._layer_scales(module)
         order = {name: i for i, name in enumerate(kinds)}
         settings = {}
-        for name, parameter in sorted(module.named_parameters(), key=lambda item: order.get(item[0], 0)):
+        for name, parameter in sorted(
+            module.named_parameters(), key=lambda item: order.get(item[0], 0)
+        ):
             rules = [rule for rule in self.rules if matches(rule.match, name)]
             decay = 0.0 if id(parameter) in undecayed else weight_decay
             scale = scales[name]
@@ -117,7 +133,9 @@ class Groups:
         return {name: decay ** (head - level) for name, level in levels.items()}
 
     def _check_patterns(self, names: Sequence[str]) -> None:
-        given = [(f"{KEY}rules[{i}].match", rule.match) for i, rule in enumerate(self.rules)]
+        given = [
+            (f"{KEY}rules[{i}].match", rule.match) for i, rule in enumerate(self.rules)
+        ]
         given += [(f"{KEY}frozen", pattern) for pattern in self.frozen]
         faults = [
             Fault(
@@ -142,7 +160,9 @@ def matches(pattern: str, name: str) -> bool:
 
 def not_decayed(module: nn.Module) -> set[int]:
     """The ids of the parameters of norms and embeddings, and of all that have fewer than two dimensions."""
-    special = [inner for inner in module.modules() if isinstance(inner, NORMS + EMBEDDINGS)]
+    special = [
+        inner for inner in module.modules() if isinstance(inner, NORMS + EMBEDDINGS)
+    ]
     ids = {id(p) for inner in special for p in inner.parameters(recurse=False)}
     return ids | {id(p) for p in module.parameters() if p.ndim < 2}
 
@@ -154,12 +174,20 @@ def check_complete(module: nn.Module, groups: Iterable[Mapping[str, Any]]) -> No
         ValueError: it names the parameters that are missing, are there twice, or are none of the module's.
     """
     grouped = [id(p) for group in groups for p in group["params"]]
-    trainable = {id(p): name for name, p in module.named_parameters() if p.requires_grad}
+    trainable = {
+        id(p): name for name, p in module.named_parameters() if p.requires_grad
+    }
     missing = [name for key, name in trainable.items() if key not in grouped]
-    twice = [trainable.get(key, "?") for key in dict.fromkeys(grouped) if grouped.count(key) > 1]
+    twice = [
+        trainable.get(key, "?")
+        for key in dict.fromkeys(grouped)
+        if grouped.count(key) > 1
+    ]
     foreign = len(set(grouped) - trainable.keys())
     if missing or twice or foreign:
-        raise ValueError(f"parameter groups: missing {missing}, twice {twice}, {foreign} not trainable ones of the net")
+        raise ValueError(
+            f"parameter groups: missing {missing}, twice {twice}, {foreign} not trainable ones of the net"
+        )
 
 
 def table(module: nn.Module, groups: Iterable[Mapping[str, Any]]) -> list[Row]:
@@ -181,12 +209,22 @@ def _size(parameters: Sequence[Tensor]) -> tuple[int, int]:
     return len(parameters), sum(p.numel() for p in parameters)
 
 
-def _sorted(members: Mapping[tuple, list[Tensor]], lr: float, order: Sequence[tuple]) -> list[dict[str, Any]]:
+def _sorted(
+    members: Mapping[tuple, list[Tensor]], lr: float, order: Sequence[tuple]
+) -> list[dict[str, Any]]:
     """Groups by kind in the order given, the plain lr first, then by size."""
     kinds = list(dict.fromkeys(kind for kind, _, _ in order))
-    keys = sorted(members, key=lambda key: (kinds.index(key[0]), key[1] != lr, -_size(members[key])[1]))
+    keys = sorted(
+        members,
+        key=lambda key: (kinds.index(key[0]), key[1] != lr, -_size(members[key])[1]),
+    )
     return [
-        {"params": members[key], "lr": key[1], "weight_decay": key[2], "scale": key[1] / lr}
+        {
+            "params": members[key],
+            "lr": key[1],
+            "weight_decay": key[2],
+            "scale": key[1] / lr,
+        }
         | ({"kind": key[0]} if key[0] else {})
         for key in keys
     ]
@@ -196,9 +234,18 @@ def _named(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Adds to each group a name that says its settings, such as `no_decay` or `muon_decay_lr0.5`."""
     for group in groups:
         scale, decay = group.pop("scale"), group["weight_decay"]
-        decays = sorted({other["weight_decay"] for other in groups if other["weight_decay"]}, reverse=True)
+        decays = sorted(
+            {other["weight_decay"] for other in groups if other["weight_decay"]},
+            reverse=True,
+        )
         parts = [group["kind"]] if "kind" in group else []
-        parts += ["no_decay" if not decay else "decay" if decay == decays[0] else f"decay{decay:.3g}"]
+        parts += [
+            "no_decay"
+            if not decay
+            else "decay"
+            if decay == decays[0]
+            else f"decay{decay:.3g}"
+        ]
         group["name"] = "_".join(parts + ([f"lr{scale:.3g}"] if scale != 1 else []))
     if len(groups) == 1:
         groups[0]["name"] = "all"
@@ -207,16 +254,31 @@ def _named(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _faults(rule: Mapping[str, Any], prefix: str) -> list[Fault]:
     if not isinstance(rule, Mapping):
-        return [Fault(prefix[:-1], rule, "must be a mapping, as {match: 'stem.*', lr: 0.1}")]
+        return [
+            Fault(prefix[:-1], rule, "must be a mapping, as {match: 'stem.*', lr: 0.1}")
+        ]
     faults = check_call(Rule, rule, prefix)
     if "match" not in rule:
-        faults.append(Fault(prefix + "match", MISSING, "is missing", "give a glob over parameter names, as 'stem.*'"))
+        faults.append(
+            Fault(
+                prefix + "match",
+                MISSING,
+                "is missing",
+                "give a glob over parameter names, as 'stem.*'",
+            )
+        )
     return faults or _unreadable(prefix + "match", rule["match"])
 
 
 def _unreadable(key: str, pattern: object) -> list[Fault]:
     if not isinstance(pattern, str):
-        return [Fault(key, pattern, "must be a text: a glob, or a regular expression as re:...")]
+        return [
+            Fault(
+                key,
+                pattern,
+                "must be a text: a glob, or a regular expression as re:...",
+            )
+        ]
     try:
         matches(pattern, "")
     except re.error as error:

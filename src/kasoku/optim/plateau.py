@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import pytorch_lightning as pl
-from annotated_types import Ge, Gt, Interval
+from annotated_types import Ge, Interval
 from torch.optim import Optimizer
 
 from kasoku.optim.bridge import DrivenLR
@@ -81,7 +81,12 @@ class Plateau(DrivenLR):
         return gain > self.threshold * abs(self.best)
 
     def state_dict(self) -> dict[str, Any]:
-        counts = {"reduction": self.reduction, "best": self.best, "bad": self.bad, "resting": self.resting}
+        counts = {
+            "reduction": self.reduction,
+            "best": self.best,
+            "bad": self.bad,
+            "resting": self.resting,
+        }
         return super().state_dict() | counts
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -97,7 +102,11 @@ class ObservePlateau(pl.Callback):
     and count one value twice where not every epoch is validated.
     """
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_validation_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule
+    ) -> None:
         for config in trainer.lr_scheduler_configs:
             if isinstance(config.scheduler, Plateau) and not trainer.sanity_checking:
-                config.scheduler.observe(trainer.callback_metrics[config.scheduler.metric].item())
+                config.scheduler.observe(
+                    trainer.callback_metrics[config.scheduler.metric].item()
+                )

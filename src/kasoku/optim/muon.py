@@ -1,0 +1,211 @@
+"""Muon as one optimizer: matrices are orthogonalised, everything else is trained by AdamW.
+
+optimizer = Muon(Groups(kinds=kinds).split(net, lr=0.02, weight_decay=0.01), lr=0.02, adamw_lr=0.003)
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated, Any, Literal
+
+import torch
+from annotated_types import Ge, Gt, Interval
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.adamw import adamw
+
+from kasoku.faults import ConfigError, check_call
+from kasoku.optim.depth import EMBEDDINGS, NORMS
+from kasoku.optim.orthogonal import newton_schulz
+
+Share = Annotated[float, Interval(ge=0, lt=1)]
+CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+LAYERS = (nn.Linear, *CONVS)
+
+
+class Muon(Optimizer):
+    """Momentum, orthogonalised by Newton-Schulz, for groups of kind "muon"; AdamW for groups of kind "adamw".
+
+        M <- mu M + (1 - mu) G,  N = mu M + (1 - mu) G with `nesterov`, else M
+        W <- (1 - lr weight_decay) W - lr r newton_schulz(N),  W [rows, cols], or a kernel [rows, cols = in x height x width]
+
+    K. Jordan et al. 2024, kellerjordan.github.io/posts/muon; J. Liu et al. 2025, arXiv 2502.16982. The same steps as
+    torch.optim.Muon, which takes matrices only; those of equal shape go through the products as one batch here. Takes
+    whole parameters (one device, DDP), not shards of them (FSDP).
+
+    Args:
+        params: groups with `kind`, as `Groups(kinds=kinds).split(...)` makes them. The `lr` of an "adamw" group is
+            understood as lr x its multiplier, and becomes adamw_lr x its multiplier.
+        lr: of the matrices.
+        momentum, nesterov: mu, and whether to look ahead along M.
+        weight_decay: decoupled, for both kinds.
+        steps: Newton-Schulz iterations.
+        adjust_lr: r = sqrt(max(1, rows / cols)) for "original", 0.2 sqrt(max(rows, cols)) for "match_rms_adamw", with
+            which an lr tuned for AdamW fits.
+        precision: of Newton-Schulz; "auto" is bfloat16 on GPUs and float32 on CPUs.
+        adamw_lr, betas, eps: AdamW's.
+
+    Raises:
+        ConfigError: a value is out of its range.
+        ValueError: a group has no kind, or one of kind "muon" holds vectors.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[dict[str, Any]],
+        lr: Annotated[float, Gt(0)] = 0.02,
+        *,
+        momentum: Share = 0.95,
+        nesterov: bool = True,
+        weight_decay: Annotated[float, Ge(0)] = 0.01,
+        steps: Annotated[int, Interval(ge=1, le=20)] = 5,
+        adjust_lr: Literal["original", "match_rms_adamw"] = "original",
+        precision: Literal["auto", "float32", "bfloat16"] = "auto",
+        adamw_lr: Annotated[float, Gt(0)] = 0.003,
+        betas: tuple[Share, Share] = (0.9, 0.95),
+        eps: Annotated[float, Gt(0)] = 1e-8,
+    ):
+        muon = {"momentum": momentum, "nesterov": nesterov, "steps": steps}
+        muon |= {"adjust_lr": adjust_lr, "precision": precision}
+        rest = {"betas": tuple(betas), "eps": eps}
+        shared = {"lr": lr, "weight_decay": weight_decay}
+        if faults := check_call(
+            Muon, shared | muon | rest | {"adamw_lr": adamw_lr}, "optimizer."
+        ):
+            raise ConfigError(*faults)
+        # Each kind has its own settings and no others, so that a schedule of momentum moves beta1 in AdamW's groups.
+        self._settings = {"muon": muon, "adamw": rest}
+        self._lrs = (lr, adamw_lr)
+        super().__init__(params, shared)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        kind = param_group.get("kind")
+        if kind not in self._settings:
+            raise ValueError(
+                f"kind of a parameter group is {kind!r}, must be 'muon' or 'adamw', as kasoku.optim.muon.kinds tells"
+            )
+        group = self._settings[kind] | param_group
+        lr, adamw_lr = self._lrs
+        if kind == "adamw":
+            group["lr"] = group.get("lr", lr) / lr * adamw_lr
+        super().add_param_group(group)
+        if kind == "muon" and any(p.ndim < 2 for p in self.param_groups[-1]["params"]):
+            raise ValueError(
+                "a parameter group of kind 'muon' holds a vector: Muon takes matrices and kernels"
+            )
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One step of every group; returns the closure's loss."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None]
+            if params:
+                (self._step_muon if group["kind"] == "muon" else self._step_adamw)(
+                    group, params
+                )
+        return loss
+
+    def _step_muon(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        grads = [p.grad for p in params]
+        averages = self._buffers(params, "momentum_buffer")
+        torch._foreach_lerp_(averages, grads, 1 - group["momentum"])
+        updates = (
+            torch._foreach_lerp(grads, averages, group["momentum"])
+            if group["nesterov"]
+            else averages
+        )
+        directions = orthogonalised(updates, group["steps"], group["precision"])
+        ratios = [
+            -float(group["lr"]) * _lr_ratio(p, group["adjust_lr"]) for p in params
+        ]
+        torch._foreach_mul_(params, 1 - float(group["lr"]) * group["weight_decay"])
+        torch._foreach_add_(params, torch._foreach_mul(directions, ratios))
+
+    def _step_adamw(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        for p in params:
+            self.state[p].setdefault("step", torch.zeros((), dtype=torch.float32))
+        adamw(
+            params,
+            [p.grad for p in params],
+            self._buffers(params, "exp_avg"),
+            self._buffers(params, "exp_avg_sq"),
+            [],
+            [self.state[p]["step"] for p in params],
+            foreach=True,
+            amsgrad=False,
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            maximize=False,
+        )
+
+    def _buffers(self, params: Sequence[Tensor], name: str) -> list[Tensor]:
+        for p in params:
+            if name not in self.state[p]:
+                self.state[p][name] = torch.zeros_like(p)
+        return [self.state[p][name] for p in params]
+
+
+def kinds(module: nn.Module) -> dict[str, str]:
+    """Which optimizer trains each parameter: "muon" or "adamw" by name, Muon's first.
+
+    Muon's are matrices and the kernels of ungrouped convolutions; AdamW's are norms, biases, embeddings, weights tied
+    to them, and the head: the linear layer or convolution that was registered last.
+    """
+    layers = [layer for layer in module.modules() if isinstance(layer, LAYERS)]
+    rest = {id(layer.weight) for layer in layers[-1:]}
+    rest |= {
+        id(p)
+        for inner in module.modules()
+        if isinstance(inner, NORMS + EMBEDDINGS)
+        for p in inner.parameters()
+    }
+    kernels = {
+        id(layer.weight)
+        for layer in layers
+        if isinstance(layer, CONVS) and layer.groups == 1
+    }
+    flat = {id(p) for p in module.parameters() if p.ndim == 2} | kernels
+    names = {
+        name: "muon" if id(p) in flat - rest else "adamw"
+        for name, p in module.named_parameters()
+    }
+    return dict(sorted(names.items(), key=lambda item: item[1], reverse=True))
+
+
+def orthogonalised(
+    tensors: Sequence[Tensor], steps: int = 5, precision: str = "auto"
+) -> list[Tensor]:
+    """Each tensor, flattened to [rows, rest], through `newton_schulz`, those of equal shape in one batch."""
+    batches: dict[Any, list[int]] = defaultdict(list)
+    for i, tensor in enumerate(tensors):
+        batches[tensor.flatten(1).shape, tensor.device, tensor.dtype].append(i)
+    result = list(tensors)
+    for (_, device, _), members in batches.items():
+        batch = torch.stack([tensors[i].flatten(1) for i in members]).to(
+            _dtype(precision, device)
+        )
+        for i, matrix in zip(members, newton_schulz(batch, steps), strict=True):
+            result[i] = matrix.reshape(tensors[i].shape).to(tensors[i].dtype)
+    return result
+
+
+def _dtype(precision: str, device: torch.device) -> torch.dtype:
+    if precision == "auto":
+        return torch.float32 if device.type == "cpu" else torch.bfloat16
+    return torch.float32 if precision == "float32" else torch.bfloat16
+
+
+def _lr_ratio(parameter: Tensor, adjust_lr: str) -> float:
+    rows, cols = parameter.size(0), parameter.numel() // parameter.size(0)
+    return (
+        math.sqrt(max(1.0, rows / cols))
+        if adjust_lr == "original"
+        else 0.2 * math.sqrt(max(rows, cols))
+    )

@@ -16,11 +16,11 @@ from annotated_types import Ge, Gt, Interval, MinLen, Unit
 Steps = Annotated[int, Unit("steps"), Ge(1)]
 Factor = Annotated[float, Interval(ge=0, le=1)]
 Ratio = Annotated[float, Interval(gt=0, le=1)]
-Anneal = Literal["cosine", "linear", "sqrt"]
+Anneal = Literal["cosine", "linear"]
 Mode = Literal["triangular", "triangular2", "exp_range"]
 
 
-def constant(step: int, total: int | None) -> float:
+def constant(step: int, total: int | None, /) -> float:
     """The base value throughout: 1.
 
     >>> constant(70, None)
@@ -29,7 +29,7 @@ def constant(step: int, total: int | None) -> float:
     return 1.0
 
 
-def step(step: int, total: int | None, *, every: Steps, gamma: Ratio = 0.1) -> float:
+def step(step: int, total: int | None, /, *, every: Steps, gamma: Ratio = 0.1) -> float:
     """A drop at regular intervals: gamma^floor(step / every).
 
     >>> [step(s, None, every=30, gamma=0.5) for s in (0, 29, 30, 60)]
@@ -39,7 +39,7 @@ def step(step: int, total: int | None, *, every: Steps, gamma: Ratio = 0.1) -> f
 
 
 def multistep(
-    step: int, total: int | None, *, milestones: Annotated[Sequence[Steps], MinLen(1)], gamma: Ratio = 0.1
+    step: int, total: int | None, /, *, milestones: Annotated[Sequence[Steps], MinLen(1)], gamma: Ratio = 0.1
 ) -> float:
     """A drop at each milestone: gamma^(how many of the milestones are at or before the step).
 
@@ -51,7 +51,7 @@ def multistep(
     return gamma ** sum(step >= milestone for milestone in milestones)
 
 
-def exponential(step: int, total: int | None, *, every: Steps, gamma: Ratio = 0.1) -> float:
+def exponential(step: int, total: int | None, /, *, every: Steps, gamma: Ratio = 0.1) -> float:
     """The same ratio over each interval, smoothly: gamma^(step / every).
 
     >>> [exponential(s, None, every=10, gamma=0.25) for s in (0, 5, 10)]
@@ -60,7 +60,7 @@ def exponential(step: int, total: int | None, *, every: Steps, gamma: Ratio = 0.
     return math.pow(gamma, step / every)
 
 
-def time_based(step: int, total: int | None, *, every: Steps, rate: Annotated[float, Gt(0)] = 1.0) -> float:
+def time_based(step: int, total: int | None, /, *, every: Steps, rate: Annotated[float, Gt(0)] = 1.0) -> float:
     """Inverse time: 1 / (1 + rate * step / every); for `rate` k a step, as in 1 / (1 + k t), set `every` to 1.
 
     Robbins and Monro, "A Stochastic Approximation Method", 1951.
@@ -71,7 +71,7 @@ def time_based(step: int, total: int | None, *, every: Steps, rate: Annotated[fl
     return 1 / (1 + rate * step / every)
 
 
-def inverse_sqrt(step: int, total: int | None, *, timescale: Steps) -> float:
+def inverse_sqrt(step: int, total: int | None, /, *, timescale: Steps) -> float:
     """Inverse square root: sqrt(timescale / (step + timescale)).
 
     With a linear warmup of `timescale` steps it is the schedule of "Attention Is All You Need", arXiv 1706.03762.
@@ -82,7 +82,7 @@ def inverse_sqrt(step: int, total: int | None, *, timescale: Steps) -> float:
     return math.sqrt(timescale / (step + timescale))
 
 
-def linear(step: int, total: int, *, final_factor: Factor = 0.0) -> float:
+def linear(step: int, total: int, /, *, final_factor: Factor = 0.0) -> float:
     """A straight line from 1 to `final_factor` f: f + (1 - f) (1 - step / total).
 
     To zero it is the schedule of arXiv 2502.15938.
@@ -93,7 +93,7 @@ def linear(step: int, total: int, *, final_factor: Factor = 0.0) -> float:
     return _between(final_factor, _left(step, total))
 
 
-def polynomial(step: int, total: int, *, power: Annotated[float, Gt(0)] = 2.0, final_factor: Factor = 0.0) -> float:
+def polynomial(step: int, total: int, /, *, power: Annotated[float, Gt(0)] = 2.0, final_factor: Factor = 0.0) -> float:
     """A power of what is left of the run: f + (1 - f) (1 - step / total)^power, f being `final_factor`.
 
     >>> [polynomial(s, 100, power=2) for s in (0, 50, 100)]
@@ -102,7 +102,7 @@ def polynomial(step: int, total: int, *, power: Annotated[float, Gt(0)] = 2.0, f
     return _between(final_factor, _left(step, total) ** power)
 
 
-def cosine(step: int, total: int, *, final_factor: Factor = 0.0) -> float:
+def cosine(step: int, total: int, /, *, final_factor: Factor = 0.0) -> float:
     """Half a cosine from 1 to `final_factor` f: f + (1 - f) (1 + cos(pi step / total)) / 2.
 
     SGDR without its restarts, arXiv 1608.03983.
@@ -114,7 +114,7 @@ def cosine(step: int, total: int, *, final_factor: Factor = 0.0) -> float:
 
 
 def cosine_restarts(
-    step: int, total: int | None, *, period: Steps, multiplier: Annotated[int, Ge(1)] = 1, final_factor: Factor = 0.0
+    step: int, total: int | None, /, *, period: Steps, multiplier: Annotated[int, Ge(1)] = 1, final_factor: Factor = 0.0
 ) -> float:
     """A cosine that starts again at 1 after each period, every period `multiplier` times as long as the one before.
 
@@ -131,17 +131,18 @@ def cosine_restarts(
 def wsd(
     step: int,
     total: int,
+    /,
     *,
     decay: Steps,
-    anneal: Anneal = "sqrt",
+    anneal: Anneal | Literal["sqrt"] = "sqrt",
     final_factor: Factor = 0.0,
     horizon: Steps | None = None,
 ) -> float:
     """Warmup, stable, decay: 1, then over the last `decay` steps down to `final_factor` f.
 
-    With r the share of the decay that is left, it is f + (1 - f) r, (1 - sqrt(1 - r)) or (1 + cos(pi (1 - r))) / 2 in
-    place of r. The decay ends at `horizon` steps where one is given, so that a run can be the first part of a longer
-    one. MiniCPM, arXiv 2404.06395; the sqrt shape: arXiv 2405.18392.
+    The decay is f + (1 - f) r with r the share of it that is left ("linear"), or in place of r 1 - sqrt(1 - r) ("sqrt")
+    or (1 - cos(pi r)) / 2 ("cosine"). It ends after `horizon` steps where that is given and not with the run, which
+    may then be the first part of a longer one. MiniCPM, arXiv 2404.06395; sqrt: arXiv 2405.18392.
 
     >>> [wsd(s, 100, decay=20, anneal="linear") for s in (0, 80, 90, 100)]
     [1.0, 1.0, 0.5, 0.0]
@@ -153,6 +154,7 @@ def wsd(
 def onecycle(
     step: int,
     total: int,
+    /,
     *,
     rise: Steps,
     start_factor: Ratio = 1 / 25,
@@ -172,9 +174,11 @@ def onecycle(
 
 
 def onecycle_momentum(
-    step: int, total: int, *, rise: Steps, low_factor: Factor = 0.85 / 0.95, anneal: Anneal = "cosine"
+    step: int, total: int, /, *, rise: Steps, low_factor: Factor = 0.85 / 0.95, anneal: Anneal = "cosine"
 ) -> float:
     """The momentum of one cycle, lowest where the lr peaks: 1 to `low_factor` over `rise` steps, and back to 1.
+
+    Smith, arXiv 1803.09820.
 
     >>> [round(0.95 * onecycle_momentum(s, 100, rise=30), 6) for s in (0, 15, 30, 65, 100)]
     [0.95, 0.9, 0.85, 0.9, 0.95]
@@ -185,6 +189,7 @@ def onecycle_momentum(
 def cyclic(
     step: int,
     total: int | None,
+    /,
     *,
     rise: Steps,
     fall: Steps,
@@ -206,6 +211,7 @@ def cyclic(
 def cyclic_momentum(
     step: int,
     total: int | None,
+    /,
     *,
     rise: Steps,
     fall: Steps,

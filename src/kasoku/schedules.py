@@ -259,7 +259,9 @@ def _wrong_milestones(steps: Sequence[int], written: Sequence[object], total: in
 
 def _left(step: int, total: int) -> float:
     """The share of `total` steps that is left at `step`: 1 up to step 0, and 0 from `total` on."""
-    return max(total - step, 0) / total if step > 0 else 1.0
+    if step <= 0:
+        return 1.0
+    return (total - step) / total if step < total else 0.0
 
 
 def _between(low: float, height: float) -> float:

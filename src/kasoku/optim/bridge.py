@@ -23,6 +23,7 @@ class DrivenLR(LambdaLR):
 
     def __init__(self, optimizer: Optimizer, lr: Factor, drives: Mapping[str, Factor] | None = None):
         self._drives = dict(drives or {})
+        self.drives = tuple(self._drives)
         self._bases = [dict(_settings(group)) for group in optimizer.param_groups]
         self._stepped = True
         optimizer.register_step_post_hook(self._note_step)
@@ -44,8 +45,12 @@ class DrivenLR(LambdaLR):
         return {"step": self.last_epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.last_epoch = state_dict["step"]
-        self._step_count = self.last_epoch + 1
+        self.move_to(state_dict["step"])
+
+    def move_to(self, step: int) -> None:
+        """Set every group to what the configuration gives it at `step`."""
+        self.last_epoch = step
+        self._step_count = step + 1
         for group, base in zip(self.optimizer.param_groups, self._bases, strict=True):
             group.update(base)
         for group, base_lr, factor in zip(self.optimizer.param_groups, self.base_lrs, self.lr_lambdas, strict=True):

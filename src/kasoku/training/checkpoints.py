@@ -9,9 +9,11 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from kasoku.faults import ConfigError, Fault
 from kasoku.files import write_whole
 
+TRAINED_WITH = "give the model= and data= it was trained with"
+
 
 class WholeFiles(TorchCheckpointIO):
-    """Writes a checkpoint beside its final name, syncs it, renames it. Lightning's own goes through $TMPDIR, unsynced."""
+    """Writes a checkpoint beside its final name, syncs it, renames it; Lightning's goes through $TMPDIR, unsynced."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         path = Path(path)
@@ -45,14 +47,14 @@ def check_weights(module: torch.nn.Module, state: dict[str, Any], key: str, path
     own = module.state_dict()
     for name, tensor in state.items():
         if name not in own:
-            raise ConfigError(Fault(key, path, f"holds {name}, which the model lacks", "give the model= it was trained with"))
+            raise ConfigError(Fault(key, path, f"holds {name}, which the model lacks", TRAINED_WITH))
         if own[name].shape != tensor.shape:
             shapes = f"{tuple(tensor.shape)} there and {tuple(own[name].shape)} in the model"
-            raise ConfigError(Fault(key, path, f"{name} is {shapes}", "give the model= and data= it was trained with"))
+            raise ConfigError(Fault(key, path, f"{name} is {shapes}", TRAINED_WITH))
     missing = [name for name in own if name not in state]
     if missing:
         must = f"lacks {missing[0]}, which the model has"
-        raise ConfigError(Fault(key, path, must, "give the model= it was trained with"))
+        raise ConfigError(Fault(key, path, must, TRAINED_WITH))
 
 
 def _offer(path: Path) -> str:

@@ -14,7 +14,7 @@ log = logging.getLogger("kasoku")
 
 
 class Bar(TQDMProgressBar):
-    """Lightning's bar, with the lr and the loss, redrawn by time and not by batches: a redraw costs more than a step."""
+    """Lightning's bar with the lr and the loss, redrawn by time and not by batches: drawing costs more than a step."""
 
     def __init__(self, steps: StepLog, every_seconds: float = 0.1):
         super().__init__()

@@ -11,7 +11,8 @@ from pytorch_lightning.callbacks import Callback
 
 def get_rng_state() -> dict[str, Any]:
     """The states of Python's, numpy's and torch's generators, as tensors, numbers and lists."""
-    _, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # type: ignore[misc]
+    state: Any = np.random.get_state(legacy=True)
+    _, keys, position, has_gauss, gauss = state
     version, words, gauss_next = random.getstate()
     return {
         "torch": torch.get_rng_state(),

@@ -2,7 +2,6 @@
 
 import logging
 import platform
-import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,6 @@ import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 
-from kasoku.faults import ConfigError
 from kasoku.optim.plateau import ObservePlateau
 from kasoku.results import Result, Status
 from kasoku.training import checkpoints
@@ -28,6 +26,10 @@ from kasoku.training.stopwatch import Stopwatch
 from kasoku.training.target import Target, TargetWatch
 
 log = logging.getLogger("kasoku")
+
+
+class Pruned(RuntimeError):
+    """A sweep's callback ends its trial with this: worse than the others at the same point."""
 
 
 @dataclass
@@ -68,10 +70,21 @@ class Run:
         return self.directory / "checkpoints" / "best.ckpt"
 
 
-def fit(run: Run) -> Result:
+EXIT_CODES: dict[Status, int] = {"completed": 0, "reached_target": 0, "pruned": 0, "diverged": 3, "failed": 1}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended, and the exit code that says so: 0, 3 diverged, 128 + signal, 1 anything else."""
+
+    result: Result
+    exit_code: int
+
+
+def fit(run: Run) -> Ended:
     """Train, test the best checkpoint, write `result.json`, close the loggers.
 
-    Returns the result with status completed, reached_target, interrupted or diverged.
+    The status is completed, reached_target, interrupted or diverged.
 
     Raises:
         Exception: whatever else went wrong, after `result.json` was written with status failed.
@@ -87,7 +100,7 @@ def fit(run: Run) -> Result:
         if session.trainer.is_global_zero:
             result.write(run.directory)
         _close(run.loggers, status, result)
-    return result
+    return Ended(result, 128 + session.signum if status == "interrupted" else EXIT_CODES[status])
 
 
 class _Session:
@@ -127,6 +140,9 @@ class _Session:
         except Diverged as error:
             log.error("diverged: %s", error)
             return "diverged"
+        except Pruned as error:
+            log.info("pruned: %s", error)
+            return "pruned"
         except Interrupted as error:
             self.signum = error.signum
             log.warning("%s; go on with: python train.py resume=%s", error, run.directory)
@@ -159,6 +175,21 @@ class _Session:
             versions=versions(),
             parameters=sum(p.numel() for p in run.module.parameters() if p.requires_grad),
         )
+
+
+def test(run: Run) -> Result:
+    """Test the module as it is, write `result.json`, close the loggers."""
+    session = _Session(run)
+    status: Status = "failed"
+    try:
+        session.metrics = evaluate(session.trainer, run.module, run.data)
+        status = "completed"
+    finally:
+        result = session.result(status)
+        if session.trainer.is_global_zero:
+            result.write(run.directory)
+        _close(run.loggers, status, result)
+    return result
 
 
 def evaluate(trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule) -> dict[str, float]:
@@ -201,15 +232,7 @@ def versions() -> dict[str, str]:
     """What the figures of a run depend on."""
     packages = ("kasoku", "torch", "pytorch-lightning", "torchmetrics", "hydra-core", "optuna", "wandb")
     found = {package: version(package) for package in packages}
-    device = {"cuda": torch.version.cuda or "", "gpu": torch.cuda.get_device_name(0)} if torch.cuda.is_available() else {}
+    device = (
+        {"cuda": torch.version.cuda or "", "gpu": torch.cuda.get_device_name(0)} if torch.cuda.is_available() else {}
+    )
     return {"python": platform.python_version(), **found, **device}
-
-
-EXIT_CODES: dict[Status, int] = {"completed": 0, "reached_target": 0, "pruned": 0, "diverged": 3, "failed": 1}
-
-
-def exit_code(session: _Session, status: Status) -> int:
-    return 128 + session.signum if status == "interrupted" else EXIT_CODES[status]
-
-
-__all__ = ["ConfigError", "Run", "evaluate", "fit", "signal"]

@@ -1,5 +1,6 @@
 """The learning rate and the training loss of every step: logged, shown, and watched for divergence."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -37,7 +38,7 @@ class StepLog(Callback):
         self._settings: dict[str, float] = {}
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, module: pl.LightningModule, optimizer: Optimizer) -> None:
-        self._settings = _settings(optimizer)
+        self._settings = settings(optimizer, drives_of(trainer))
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -88,16 +89,31 @@ class StepLog(Callback):
         return float(losses.mean())
 
 
-def _settings(optimizer: Optimizer) -> dict[str, float]:
+def settings(optimizer: Optimizer, drives: Iterable[str] = ()) -> dict[str, float]:
+    """lr as it is now (lr/<group> too where the groups differ), and what else the schedule `drives`."""
     groups = optimizer.param_groups
     row = {"lr": float(groups[0]["lr"])}
     if any(group["lr"] != groups[0]["lr"] for group in groups[1:]):
         row |= {f"lr/{group.get('name', i)}": float(group["lr"]) for i, group in enumerate(groups)}
-    if (momentum := momentum_of(groups[0])) is not None:
-        row["momentum"] = momentum
+    for name in drives:
+        value = momentum_of(groups[0]) if name == "momentum" else groups[0].get(name)
+        if value is not None:
+            row[name] = float(value)
     return row
 
 
+def drives_of(trainer: pl.Trainer) -> tuple[str, ...]:
+    """The settings besides the lr that the run's schedule drives."""
+    configs = trainer.lr_scheduler_configs
+    return getattr(configs[0].scheduler, "drives", ()) if configs else ()
+
+
 def _size(batch: Any) -> int:
-    first = next(iter(batch.values())) if isinstance(batch, dict) else batch[0] if isinstance(batch, list | tuple) else batch
+    first = (
+        next(iter(batch.values()))
+        if isinstance(batch, dict)
+        else batch[0]
+        if isinstance(batch, list | tuple)
+        else batch
+    )
     return len(first) if isinstance(first, Tensor) and first.ndim else 1

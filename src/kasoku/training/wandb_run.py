@@ -1,17 +1,22 @@
-"""One W&B run for one run: online where a key and the network are there, offline otherwise, never a prompt or a wait."""
+"""One W&B run for one run: online where a key and the network are there, offline otherwise, never a prompt."""
 
 import contextlib
 import io
+import logging
 import netrc
 import os
+import secrets
 import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import wandb
 from pytorch_lightning.loggers import WandbLogger
-from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_only
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+log = logging.getLogger("kasoku")
 
 PATIENCE = 1.0  # seconds for the network to answer before the run goes offline
 
@@ -36,6 +41,7 @@ class WandbRun(WandbLogger):
         self._directory = directory
         mode = _mode(mode)
         run_id = _run_id(directory)
+        settings.setdefault("settings", wandb.Settings(silent=True))
         super().__init__(save_dir=directory, id=run_id, resume="allow", offline=False, mode=mode, **settings)
         self._wandb_init["config"] = dict(config)
 
@@ -57,11 +63,11 @@ class WandbRun(WandbLogger):
         """Close the W&B run, so that the next run of this process does not go on in it."""
         if self._experiment is None:
             return
-        self._experiment.summary.update(summary)
+        self._experiment.summary.update(dict(summary))
         with contextlib.redirect_stdout(io.StringIO()):
             self._experiment.finish(exit_code=exit_code)
         if self._experiment.settings.mode == "offline":
-            rank_zero_info(f"W&B was offline; upload with: wandb sync {self._experiment.settings.sync_dir}")
+            log.info(f"W&B was offline; upload with: wandb sync {self._experiment.settings.sync_dir}")
 
 
 def _mode(mode: str) -> str:
@@ -93,7 +99,7 @@ def _answers() -> bool:
     try:
         socket.create_connection((address.hostname or "", port), timeout=PATIENCE).close()
     except OSError:
-        rank_zero_info(f"W&B: {address.hostname} does not answer, going on offline")
+        log.info(f"W&B: {address.hostname} does not answer, going on offline")
         return False
     return True
 
@@ -102,9 +108,7 @@ def _run_id(directory: Path) -> str:
     path = directory / "wandb" / "run_id"
     if path.exists():
         return path.read_text().strip()
-    from wandb.sdk.lib.runid import generate_id
-
-    run_id = generate_id()
+    run_id = secrets.token_hex(4)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(run_id + "\n")
     return run_id

@@ -1,0 +1,98 @@
+#!/usr/bin/env python
+"""Train a network: python train.py optimizer=nesterov scheduler=step warmup=linear
+
+python train.py --help lists what can be chosen. Exit codes: 0 done, 2 wrong configuration, 3 diverged,
+130 and 143 interrupted with a checkpoint saved, 1 anything else.
+"""
+
+import os
+import sys
+import time
+
+STARTED = time.time()
+
+from pathlib import Path  # noqa: E402
+
+# Threads that spin while they wait make a small net 8 times slower where another process wants the core.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its exceptions to us: see answer()
+
+import hydra  # noqa: E402
+from hydra.core.hydra_config import HydraConfig  # noqa: E402
+from omegaconf import DictConfig, OmegaConf  # noqa: E402
+
+from kasoku.config import checks, diagnose, resolvers, resuming, trust  # noqa: E402
+from kasoku.faults import ConfigError  # noqa: E402
+from kasoku.training import directory as directories  # noqa: E402
+
+CONF = Path(__file__).parent / "conf"
+RANK_OF = "KASOKU_RANK_OF"  # the run's directory, for the further ranks that Lightning starts with this same command
+
+
+def main() -> int:
+    resolvers.register()
+    if int(os.environ.get("LOCAL_RANK", 0)) > 0 and RANK_OF in os.environ:
+        return further_rank(Path(os.environ[RANK_OF]))
+    codes: list[int] = []
+
+    @hydra.main(version_base="1.3", config_path="conf", config_name="train")
+    def task(cfg: DictConfig) -> None:
+        codes.append(answer(lambda: run(cfg), multirun="num" in HydraConfig.get().job))
+
+    def compose_and_run() -> int:
+        sys.argv[1:] = resuming.with_stored_overrides(sys.argv[1:])
+        task()
+        return 0 if 0 in codes else max(codes, default=0)
+
+    return answer(compose_and_run)
+
+
+def run(cfg: DictConfig) -> int:
+    """One run, in the directory that Hydra made for it."""
+    directory = Path(HydraConfig.get().runtime.output_dir)
+    overrides = [override for override in HydraConfig.get().overrides.task if not override.startswith("resume=")]
+    try:
+        if faults := checks.check(cfg) + trust.faults_of_targets(cfg, trust.trusted(CONF)):
+            raise ConfigError(*faults)
+        os.environ[RANK_OF] = str(directory)
+        return dispatch(cfg, directory, overrides)
+    except ConfigError:
+        directories.give_back(directory)
+        raise
+
+
+def dispatch(cfg: DictConfig, directory: Path, overrides: list[str]) -> int:
+    from kasoku.config import modes  # torch is imported here, not earlier
+
+    return modes.MODES[cfg.mode](cfg, modes.Place(directory, overrides, trust.trusted(CONF), STARTED))
+
+
+def further_rank(directory: Path) -> int:
+    """A rank above 0: the same run, from the configuration that rank 0 wrote."""
+    cfg = OmegaConf.load(directory / "config.yaml")
+    return answer(lambda: dispatch(cfg, directory, directories.overrides_of(directory)))  # type: ignore[arg-type]
+
+
+def answer(work, multirun: bool = False) -> int:  # type: ignore[no-untyped-def]
+    """The exit code of `work`. A wrong configuration is said in a few lines, anything else with its traceback."""
+    try:
+        return work()
+    except KeyboardInterrupt:
+        return 130
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except Exception as error:
+        if explained := diagnose.explain(error, sys.argv[1:], CONF):
+            print(explained, file=sys.stderr)
+            return 2
+        if multirun:
+            import traceback
+
+            traceback.print_exc()
+            return 1
+        raise
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,27 +1,47 @@
 """Data that fits in memory: tensors on the device, a batch is a view of rows gathered from them. No worker, no collation."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Annotated, Self
 
+import torch
+from annotated_types import Ge, Le
 from torch import Tensor
 
+from kasoku.data.module import DataModule
 from kasoku.data.order import Order, Shard, eval_bounds, train_batches, train_positions
 
 Batch = tuple[Tensor, Tensor]
 Gather = Callable[[slice], Batch]
+Count = Annotated[int, Ge(1)]
+Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
 
 # Rows gathered at once and handed out as views: one gather for many small batches, while a big batch is its own.
 CHUNK_BYTES = 1 << 24
 
 
+@dataclass(frozen=True)
 class Rows:
     """Tensors x [N, ...] and y [N], whose rows make the batches."""
 
-    def __init__(self, x: Tensor, y: Tensor):
-        self.x = x
-        self.y = y
+    x: Tensor
+    y: Tensor
 
-    def gather(self, index: Tensor, position: Tensor, epoch: int) -> Gather:
-        """What returns the rows `index[part]` for a slice `part`."""
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row of x."""
+        return self.x[0].numel() * self.x.element_size()
+
+    def to(self, device: torch.device) -> Self:
+        """The rows on `device`."""
+        return replace(self, x=self.x.to(device), y=self.y.to(device))
+
+    def gather(self, index: Tensor, epoch: int) -> Gather:
+        """What returns the rows `index[part]` for a slice `part`; a subclass may change them from epoch to epoch."""
         index = index.to(self.x.device)
         return lambda part: (self.x.index_select(0, index[part]), self.y.index_select(0, index[part]))
 
@@ -40,30 +60,84 @@ class TrainLoader:
         self.sampler = sampler
         self.batch_size = batch_size
         self.begin = begin
-        self.position = train_positions(sampler.size, batch_size, shard, drop_last)
+        self.positions = train_positions(sampler.size, batch_size, shard, drop_last)
         self.length = train_batches(sampler.size, batch_size, shard, drop_last)
-        row_bytes = rows.x[0].numel() * rows.x.element_size()
-        self.chunk = max(1, CHUNK_BYTES // (row_bytes * batch_size)) * batch_size
+        self.chunk = max(1, CHUNK_BYTES // (rows.row_bytes * batch_size)) * batch_size
 
     def __len__(self) -> int:
         return self.length
 
     def __iter__(self) -> Iterator[Batch]:
-        gather = self.rows.gather(self.sampler()[self.position], self.position, self.sampler.epoch)
-        for start in range(self.begin() * self.batch_size, len(self.position), self.chunk):
+        done = self.begin()
+        gather = self.rows.gather(self.sampler()[self.positions], self.sampler.epoch)
+        for start in range(done * self.batch_size, len(self.positions), self.chunk):
             x, y = gather(slice(start, start + self.chunk))
             yield from zip(x.split(self.batch_size), y.split(self.batch_size), strict=True)
 
+    # Lightning takes a loader without these two for one that cannot resume. The position is in the DataModule's state.
+
+    def state_dict(self) -> dict[str, int]:
+        """Nothing: see `DataModule.state_dict`."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Nothing: see `DataModule.load_state_dict`."""
+
 
 class EvalLoader:
-    """Views of x and y, batch after batch, every sample once over all ranks (see `eval_bounds`)."""
+    """Views of `rows`, batch after batch, every sample once over all ranks (see `eval_bounds`)."""
 
-    def __init__(self, x: Tensor, y: Tensor, batch_size: int, shard: Shard):
-        bounds = eval_bounds(len(x), batch_size, shard)
-        self.batches = [(x[start:end], y[start:end]) for start, end in bounds]
+    def __init__(self, rows: Rows, batch_size: int, shard: Shard):
+        bounds = eval_bounds(len(rows), batch_size, shard)
+        self.batches = [(rows.x[start:end], rows.y[start:end]) for start, end in bounds]
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[Batch]:
         return iter(self.batches)
+
+
+class InMemory(DataModule):
+    """A DataModule over three sets of rows, which `load` makes. They live on the trainer's device.
+
+    Args:
+        batch_size: samples per step and process.
+        eval_batch_size: samples per validation or test batch at most.
+        drop_last: whether the rest of an epoch that fills no batch is left out.
+        seed: of the order.
+    """
+
+    train: Rows
+    val: Rows
+    test: Rows
+
+    def __init__(self, *, batch_size: int, eval_batch_size: int, drop_last: bool, seed: int):
+        super().__init__()
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.drop_last = drop_last
+        self.seed = seed
+
+    @abstractmethod
+    def load(self) -> tuple[Rows, Rows, Rows]:
+        """Rows for training, validation and test, on the CPU."""
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load once, and have the rows on the trainer's device. Raises ConfigError where the data does not fit its options."""
+        if self.order is None:
+            self.train, self.val, self.test = self.load()
+            self.order = Order(len(self.train), self.seed)
+        self.check_batch_size()
+        device = self.device()
+        self.train, self.val, self.test = self.train.to(device), self.val.to(device), self.test.to(device)
+
+    def train_dataloader(self) -> TrainLoader:
+        assert self.order is not None
+        return TrainLoader(self.train, self.order, self.batch_size, self.shard(), self.drop_last, self.begin)
+
+    def val_dataloader(self) -> EvalLoader:
+        return EvalLoader(self.val, self.eval_batch_size, self.shard())
+
+    def test_dataloader(self) -> EvalLoader:
+        return EvalLoader(self.test, self.eval_batch_size, self.shard())

@@ -16,6 +16,7 @@ class DataModule(pl.LightningDataModule):
     `tokens_per_sample` (None where the data has no tokens). Batches are tuples (x, y).
     """
 
+    batch_size: int
     input_shape: tuple[int, ...]
     num_classes: int
     tokens_per_sample: int | None = None
@@ -23,7 +24,7 @@ class DataModule(pl.LightningDataModule):
 
     def __init__(self) -> None:
         super().__init__()
-        self._ahead = 0
+        self._resume: dict[str, int] | None = None
 
     @property
     def train_size(self) -> int:
@@ -39,39 +40,47 @@ class DataModule(pl.LightningDataModule):
         """Where the tensors of in-memory data live."""
         return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
 
-    def ordered(self, order: Order, batch_size: int) -> Order:
-        """Take `order` for training. ConfigError if not even one batch of all processes fits into it."""
+    def check_batch_size(self) -> None:
+        """ConfigError if not even one batch of all processes fits into the training set."""
         world = self.shard().world
-        if batch_size * world > order.size:
-            times = f" on each of {world} processes" if world > 1 else ""
-            must = f"must be <= {order.size // world}, the training set has {order.size} samples"
-            raise ConfigError(Fault("data.batch_size", batch_size, must + times))
-        order.ahead = self._ahead
-        self.order = order
-        return order
+        if self.batch_size * world > self.train_size:
+            times = f" for {world} processes" if world > 1 else ""
+            must = f"must be <= {self.train_size // world}, the training set has {self.train_size} samples{times}"
+            raise ConfigError(Fault("data.batch_size", self.batch_size, must))
 
-    def batches_done(self) -> int:
-        """Batches of the current epoch that are trained already: above zero right after a resume inside an epoch."""
-        return self.trainer.fit_loop.epoch_loop.batch_progress.current.ready if self.trainer else 0
+    def begin(self) -> int:
+        """Batches of this epoch that are done already: not zero at the first batch after a resume inside an epoch.
+
+        Lightning's count of batches is followed. Its count of epochs is not: after a resume it may be one too high.
+        """
+        if self.trainer is None:
+            return 0
+        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        if done >= self.trainer.num_training_batches:
+            return self.train_size  # past the last batch: Lightning may ask once more for an epoch that is over
+        if self._resume is not None and self.order is not None:
+            # A run that stopped inside an epoch counts it as done, and may start a new one where it is resumed.
+            self.order.align(self._resume["epoch"] + (done != self._resume["batch"]))
+            self._resume = None
+        return done
 
     def state_dict(self) -> dict[str, int]:
-        """Where training stands: `epoch` and `batch` are what comes next, `ahead` is Lightning's count of epochs less ours."""
+        """The next batch to train: `batch` (0 for the first) of `epoch`."""
+        if self._resume is not None:
+            return self._resume
         if self.trainer is None or self.order is None:
-            return {"epoch": 0, "batch": 0, "ahead": 0}
+            return {"epoch": 0, "batch": 0}
         loop = self.trainer.fit_loop
-        epochs, batch = loop.epoch_progress.current, loop.epoch_loop.batch_progress.current.processed
-        inside, whole = epochs.started > epochs.processed, batch >= self.trainer.num_training_batches
-        ahead = self.order.ahead + (not inside and 0 < batch and not whole)
-        epoch = epochs.processed - ahead
+        count, batch = loop.epoch_progress.current, loop.epoch_loop.batch_progress.current.processed
+        inside, whole = count.started > count.processed, batch >= self.trainer.num_training_batches
+        epoch = count.processed - self.order.ahead
         if whole:
-            epoch, batch = epoch + inside, 0
-        return {"epoch": epoch, "batch": batch, "ahead": ahead}
+            return {"epoch": epoch + inside, "batch": 0}
+        return {"epoch": epoch if inside or not batch else epoch - 1, "batch": batch}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Go on from `state_dict`. The epoch and batch themselves come from Lightning's counters, which hold the same."""
-        self._ahead = state_dict["ahead"]
-        if self.order is not None:
-            self.order.ahead = self._ahead
+        """Go on at the batch that `state_dict` says."""
+        self._resume = {"epoch": state_dict["epoch"], "batch": state_dict["batch"]}
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """The batch on `device`; untouched if it is there, without Lightning's walk through nested containers."""

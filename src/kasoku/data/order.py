@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-SPLIT, ORDER, AUGMENT = range(3)  # streams of random numbers that must not repeat one another
+SPLIT, ORDER, AUGMENT, FLIP = range(4)  # streams of random numbers that must not repeat one another
 
 
 def generator(*key: int) -> torch.Generator:
@@ -24,20 +24,28 @@ def permutation(size: int, rng: torch.Generator) -> Tensor:
 class Order:
     """Which `size` samples an epoch visits, in which order: `draw(size, generator(seed, epoch))`.
 
-    `set_epoch` takes the epoch as Lightning counts it. `ahead` is by how many epochs that count leads the data's: a run
-    stopped by `max_steps` inside an epoch counts the epoch as done, and goes on inside it when it is resumed.
+    The epoch is the number that Lightning gives to `set_epoch` less `ahead`, by which `align` found it to lead.
     """
 
     def __init__(self, size: int, seed: int, draw: Callable[[int, torch.Generator], Tensor] = permutation):
         self.size = size
         self.seed = seed
-        self.epoch = 0
-        self.ahead = 0
         self.draw = draw
+        self.counted = 0
+        self.ahead = 0
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the data."""
+        return self.counted - self.ahead
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch with the number of epochs done."""
-        self.epoch = epoch - self.ahead
+        """Called by Lightning before each epoch with the number of epochs it counts as done."""
+        self.counted = epoch
+
+    def align(self, epoch: int) -> None:
+        """What is counted now is `epoch`."""
+        self.ahead = self.counted - epoch
 
     def __call__(self) -> Tensor:
         """int64 [size]: the samples of this epoch."""

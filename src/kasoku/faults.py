@@ -106,11 +106,17 @@ def nearest(word: str, options: Iterable[str]) -> str:
     >>> nearest("nestrov", ["adam", "nesterov"]), nearest("learning_rate", ["eps", "lr"]), nearest("abc", ["lr"])
     ('did you mean nesterov?', 'did you mean lr?', '')
     """
+    close = closest(word, options)
+    return f"did you mean {close}?" if close else ""
+
+
+def closest(word: str, options: Iterable[str]) -> str:
+    """The option that is most like `word`, or else one that is an abbreviation or a part of it; "" if none is."""
     options = list(options)
     close = difflib.get_close_matches(word, options, n=1, cutoff=0.6)
     close += [option for option in options if word == _initials(option) or option == _initials(word)]
     close += [option for option in options if min(len(word), len(option)) > 1 and (option in word or word in option)]
-    return f"did you mean {close[0]}?" if close else ""
+    return close[0] if close else ""
 
 
 def _initials(name: str) -> str:
@@ -157,6 +163,11 @@ def is_length(hint: object) -> bool:
     return any(isinstance(m, at.Unit) and m.unit == "steps" for m in getattr(hint, "__metadata__", ()))
 
 
+def has_lengths(hint: object) -> bool:
+    """Whether an annotation is, or is made of, numbers of optimizer steps: `Steps`, `Steps | None`, `list[Steps]`."""
+    return is_length(hint) or any(map(has_lengths, get_args(hint)))
+
+
 def violated(hint: Any, value: object) -> str:
     """What `value` must be to satisfy the annotation `hint`, or nothing if it does.
 
@@ -174,7 +185,7 @@ def _wanted(hint: Any, value: object) -> str:
     """What is wanted instead of `value`, as a noun; nothing if `value` satisfies `hint`."""
     origin = get_origin(hint)
     if is_length(hint):
-        least = max((m.ge for m in hint.__metadata__ if isinstance(m, at.Ge)), default=0)
+        least = next((m.ge for m in hint.__metadata__ if isinstance(m, at.Ge)), 0)
         return durations.violated(value, least).removeprefix("must be ")
     if origin is Annotated:
         return _wanted_range(hint, value)
@@ -268,14 +279,11 @@ def _wanted_union(hint: Any, value: object) -> str:
 
 
 def _wanted_sequence(hint: Any, value: object) -> str:
-    if isinstance(value, str) or not isinstance(value, Sequence):
-        return "a list, such as [1,2]"
     members = [m for m in get_args(hint) if m is not Ellipsis]
-    if get_origin(hint) is tuple and Ellipsis not in get_args(hint):
-        if len(value) != len(members):
-            return f"a list of {len(members)} values"
-    else:
-        members = members * len(value)
+    fixed = get_origin(hint) is tuple and Ellipsis not in get_args(hint)
+    if isinstance(value, str) or not isinstance(value, Sequence) or (fixed and len(value) != len(members)):
+        return f"a list of {len(members)} values" if fixed else "a list, such as [1,2]"
+    members = members if fixed else members * len(value)
     for member, item in zip(members, value, strict=False):
         if wanted := _wanted(member, item):
             return f"a list in which each is {wanted}, {show(item)} is not"

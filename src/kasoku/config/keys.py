@@ -1,0 +1,116 @@
+"""Overrides held against the composed configuration: is there such a group, option or key?"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hydra._internal.config_repository import IConfigRepository
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from kasoku.config.checks import NODES
+from kasoku.config.hydra_errors import typed
+from kasoku.faults import Fault, closest, unknown
+
+
+def choose(override: Override, repository: IConfigRepository) -> tuple[str | None, list[Fault]]:
+    """The faults of an override that chooses an option of a group, and what to compose with.
+
+    That is the override as it stands if it has no fault; else one with the option that was probably meant, so that the
+    rest of the command can be judged; or None.
+    """
+    group, line, value = override.key_or_group, str(override.input_line), override.value()
+    if override.is_delete():
+        return line, []
+    if override.is_force_add():
+        fix = f"write {line.lstrip('+')}"
+        return line.lstrip("+"), [Fault(f"++{group}", value, "an option is chosen without +", fix)]
+    if isinstance(value, list) and group in NODES:
+        fix = f"to train with each of them: -m {group}={','.join(map(str, value))}"
+        return None, [Fault(group, value, "must be one option", fix)]
+    there = repository.get_group_options(group, ObjectType.CONFIG)
+    wrong = [name for name in option_names(override) if name.removesuffix(".yaml") not in there]
+    if not wrong:
+        return None if override.is_sweep_override() else line, []
+    faults = [unknown(group, name or None, name or "none", there, "no such option, the options are") for name in wrong]
+    meant = closest(wrong[0] or "none", there)
+    return f"{group}={meant}" if meant else None, faults
+
+
+def option_names(override: Override) -> list[str]:
+    """The options that an override names: one, those of a list, or those of a sweep over some."""
+    value = override.value()
+    if isinstance(value, ChoiceSweep):
+        return [item.text if isinstance(item, QuotedString) else str(item) for item in value.list]
+    if override.is_sweep_override():
+        return []
+    names = value if isinstance(value, list) else [value]
+    return ["" if name is None else str(name) for name in names]
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A composed configuration, with Hydra's node, and the groups that there are."""
+
+    cfg: DictConfig
+    groups: list[str]
+
+    def wrong_key(self, override: Override) -> Fault | None:
+        """The fault of an override whose key does not exist, or does where it is to be added."""
+        key, value = typed(override)
+        name = override.key_or_group
+        parts = [name] if "/" in name else name.split(".")
+        node: Any = self.cfg
+        for depth, part in enumerate(parts):
+            if not _holds(node, part):
+                if (override.is_add() or override.is_force_add()) and isinstance(node, DictConfig):
+                    return None
+                return self._unknown(key, value, node, parts[:depth], part)
+            node = _inside(node, part)
+        if override.is_add() and not isinstance(value, list | dict):
+            return Fault(key, value, "this key is there already", f"write {str(override.input_line)[1:]}")
+        return None
+
+    def _unknown(self, key: str, value: object, node: Any, above: list[str], name: str) -> Fault:
+        if not above:
+            names = sorted(str(root) for root in self.cfg if root not in (*self.groups, "hydra"))
+            must = f"no such group or key, the groups are: {' '.join(self.groups)}; the keys are: {' '.join(names)}"
+            return Fault(key, value, must, self._hint(name, [*self.groups, *names]))
+        where = self._where(above)
+        if not isinstance(node, DictConfig):
+            return Fault(key, value, f"{where} is a value and has no keys")
+        names = sorted(str(inner) for inner in node if not str(inner).startswith("_"))
+        return Fault(key, value, f"no such key, the keys of {where} are: {' '.join(names)}", self._hint(name, names))
+
+    def _where(self, above: list[str]) -> str:
+        choice = self.cfg.hydra.runtime.choices.get(above[0]) if len(above) == 1 else None
+        return f"{above[0]}={choice}" if choice else ".".join(above)
+
+    def _hint(self, name: str, siblings: list[str]) -> str:
+        """Where a key of this very name is; or else a near spelling, among the siblings or anywhere."""
+        values = OmegaConf.to_container(self.cfg, resolve=False)
+        deep_first = sorted(_leaves(values), key=lambda key: key.count("."), reverse=True)
+        leaves = {key.rpartition(".")[2]: key for key in deep_first if not key.startswith("hydra.")}
+        if name in leaves:
+            return f"did you mean {leaves[name]}?"
+        near = closest(name, siblings) or leaves.get(closest(name, leaves))
+        return f"did you mean {near}?" if near else ""
+
+
+def _holds(node: Any, part: str) -> bool:
+    if isinstance(node, ListConfig):
+        return part.isdigit() and int(part) < len(node)
+    return isinstance(node, DictConfig) and part in node
+
+
+def _inside(node: DictConfig | ListConfig, part: str) -> Any:
+    return OmegaConf.select(node, part, throw_on_resolution_failure=False)
+
+
+def _leaves(node: Any, prefix: str = "") -> Iterator[str]:
+    for name, item in node.items():
+        if isinstance(item, Mapping):
+            yield from _leaves(item, f"{prefix}{name}.")
+        elif not str(name).startswith("_"):
+            yield f"{prefix}{name}"

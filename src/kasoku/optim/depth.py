@@ -5,12 +5,7 @@ from collections.abc import Iterator
 from torch import nn
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
-NORMS = (
-    nn.modules.batchnorm._NormBase,  # batch and instance norms
-    nn.LayerNorm,
-    nn.GroupNorm,
-    nn.RMSNorm,
-)
+NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 
 
@@ -46,28 +41,23 @@ def blocks(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def _is_trunk(module: nn.Module) -> bool:
-    """Whether somewhere inside there is a list of two or more blocks that have children of their own."""
-    return any(
-        type(inner) in CONTAINERS
-        and sum(_is_composite(child) for child in inner.children()) > 1
-        for inner in module.modules()
-    )
+    """Whether somewhere inside there is a list of two or more blocks that have layers of their own."""
+    lists = [inner for inner in module.modules() if type(inner) in CONTAINERS]
+    return any(sum(_is_composite(child) for child in inner.children()) > 1 for inner in lists)
 
 
 def _is_composite(module: nn.Module) -> bool:
-    return type(module) not in CONTAINERS and any(
-        True for child in module.children() if any(True for _ in child.parameters())
-    )
+    return type(module) not in CONTAINERS and any(_count(child) for child in module.children())
 
 
 def _is_wrapped(parent: nn.Module, child: nn.Module) -> bool:
-    """Whether `child` holds all the parameters of `parent`, as the net of a LightningModule does."""
-    return any(True for _ in child.children()) and sum(
-        1 for _ in parent.parameters()
-    ) == sum(1 for _ in child.parameters())
+    """Whether `child` is all there is in `parent`, as the net of a LightningModule is, and has layers of its own."""
+    return _is_composite(child) and _count(parent) == _count(child)
+
+
+def _count(module: nn.Module) -> int:
+    return sum(1 for _ in module.parameters())
 
 
 def _joins(block: nn.Module, previous: nn.Module | None) -> bool:
-    return isinstance(block, NORMS) or (
-        isinstance(block, EMBEDDINGS) and isinstance(previous, EMBEDDINGS)
-    )
+    return isinstance(block, NORMS) or (isinstance(block, EMBEDDINGS) and isinstance(previous, EMBEDDINGS))

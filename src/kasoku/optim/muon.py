@@ -27,7 +27,9 @@ class Muon(Optimizer):
     """Momentum, orthogonalised by Newton-Schulz, for groups of kind "muon"; AdamW for groups of kind "adamw".
 
         M <- mu M + (1 - mu) G,  N = mu M + (1 - mu) G with `nesterov`, else M
-        W <- (1 - lr weight_decay) W - lr r newton_schulz(N),  W [rows, cols], or a kernel [rows, cols = in x height x width]
+        W <- (1 - lr weight_decay) W - lr r newton_schulz(N)
+
+    for W [rows, cols], or a kernel as [out, in x height x width].
 
     K. Jordan et al. 2024, kellerjordan.github.io/posts/muon; J. Liu et al. 2025, arXiv 2502.16982. The same steps as
     torch.optim.Muon, which takes matrices only; those of equal shape go through the products as one batch here. Takes
@@ -65,13 +67,11 @@ class Muon(Optimizer):
         betas: tuple[Share, Share] = (0.9, 0.95),
         eps: Annotated[float, Gt(0)] = 1e-8,
     ):
-        muon = {"momentum": momentum, "nesterov": nesterov, "steps": steps}
+        muon: dict[str, Any] = {"momentum": momentum, "nesterov": nesterov, "steps": steps}
         muon |= {"adjust_lr": adjust_lr, "precision": precision}
-        rest = {"betas": tuple(betas), "eps": eps}
-        shared = {"lr": lr, "weight_decay": weight_decay}
-        if faults := check_call(
-            Muon, shared | muon | rest | {"adamw_lr": adamw_lr}, "optimizer."
-        ):
+        rest: dict[str, Any] = {"betas": tuple(betas), "eps": eps}
+        shared: dict[str, Any] = {"lr": lr, "weight_decay": weight_decay}
+        if faults := check_call(Muon, shared | muon | rest | {"adamw_lr": adamw_lr}, "optimizer."):
             raise ConfigError(*faults)
         # Each kind has its own settings and no others, so that a schedule of momentum moves beta1 in AdamW's groups.
         self._settings = {"muon": muon, "adamw": rest}
@@ -90,9 +90,7 @@ class Muon(Optimizer):
             group["lr"] = group.get("lr", lr) / lr * adamw_lr
         super().add_param_group(group)
         if kind == "muon" and any(p.ndim < 2 for p in self.param_groups[-1]["params"]):
-            raise ValueError(
-                "a parameter group of kind 'muon' holds a vector: Muon takes matrices and kernels"
-            )
+            raise ValueError("a parameter group of kind 'muon' holds a vector: Muon takes matrices and kernels")
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -104,33 +102,26 @@ class Muon(Optimizer):
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
             if params:
-                (self._step_muon if group["kind"] == "muon" else self._step_adamw)(
-                    group, params
-                )
+                (self._step_muon if group["kind"] == "muon" else self._step_adamw)(group, params)
         return loss
 
     def _step_muon(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        grads = [p.grad for p in params]
+        grads = [p.grad for p in params if p.grad is not None]
         averages = self._buffers(params, "momentum_buffer")
         torch._foreach_lerp_(averages, grads, 1 - group["momentum"])
-        updates = (
-            torch._foreach_lerp(grads, averages, group["momentum"])
-            if group["nesterov"]
-            else averages
-        )
+        updates = torch._foreach_lerp(grads, averages, group["momentum"]) if group["nesterov"] else averages
         directions = orthogonalised(updates, group["steps"], group["precision"])
-        ratios = [
-            -float(group["lr"]) * _lr_ratio(p, group["adjust_lr"]) for p in params
-        ]
+        ratios = [-float(group["lr"]) * _lr_ratio(p, group["adjust_lr"]) for p in params]
         torch._foreach_mul_(params, 1 - float(group["lr"]) * group["weight_decay"])
         torch._foreach_add_(params, torch._foreach_mul(directions, ratios))
 
     def _step_adamw(self, group: dict[str, Any], params: list[Tensor]) -> None:
         for p in params:
-            self.state[p].setdefault("step", torch.zeros((), dtype=torch.float32))
+            if "step" not in self.state[p]:
+                self.state[p]["step"] = torch.zeros((), dtype=torch.float32)
         adamw(
             params,
-            [p.grad for p in params],
+            [p.grad for p in params if p.grad is not None],
             self._buffers(params, "exp_avg"),
             self._buffers(params, "exp_avg_sq"),
             [],
@@ -160,37 +151,21 @@ def kinds(module: nn.Module) -> dict[str, str]:
     """
     layers = [layer for layer in module.modules() if isinstance(layer, LAYERS)]
     rest = {id(layer.weight) for layer in layers[-1:]}
-    rest |= {
-        id(p)
-        for inner in module.modules()
-        if isinstance(inner, NORMS + EMBEDDINGS)
-        for p in inner.parameters()
-    }
-    kernels = {
-        id(layer.weight)
-        for layer in layers
-        if isinstance(layer, CONVS) and layer.groups == 1
-    }
+    rest |= {id(p) for inner in module.modules() if isinstance(inner, NORMS + EMBEDDINGS) for p in inner.parameters()}
+    kernels = {id(layer.weight) for layer in layers if isinstance(layer, CONVS) and layer.groups == 1}
     flat = {id(p) for p in module.parameters() if p.ndim == 2} | kernels
-    names = {
-        name: "muon" if id(p) in flat - rest else "adamw"
-        for name, p in module.named_parameters()
-    }
+    names = {name: "muon" if id(p) in flat - rest else "adamw" for name, p in module.named_parameters()}
     return dict(sorted(names.items(), key=lambda item: item[1], reverse=True))
 
 
-def orthogonalised(
-    tensors: Sequence[Tensor], steps: int = 5, precision: str = "auto"
-) -> list[Tensor]:
+def orthogonalised(tensors: Sequence[Tensor], steps: int = 5, precision: str = "auto") -> list[Tensor]:
     """Each tensor, flattened to [rows, rest], through `newton_schulz`, those of equal shape in one batch."""
     batches: dict[Any, list[int]] = defaultdict(list)
     for i, tensor in enumerate(tensors):
         batches[tensor.flatten(1).shape, tensor.device, tensor.dtype].append(i)
     result = list(tensors)
     for (_, device, _), members in batches.items():
-        batch = torch.stack([tensors[i].flatten(1) for i in members]).to(
-            _dtype(precision, device)
-        )
+        batch = torch.stack([tensors[i].flatten(1) for i in members]).to(_dtype(precision, device))
         for i, matrix in zip(members, newton_schulz(batch, steps), strict=True):
             result[i] = matrix.reshape(tensors[i].shape).to(tensors[i].dtype)
     return result
@@ -204,8 +179,4 @@ def _dtype(precision: str, device: torch.device) -> torch.dtype:
 
 def _lr_ratio(parameter: Tensor, adjust_lr: str) -> float:
     rows, cols = parameter.size(0), parameter.numel() // parameter.size(0)
-    return (
-        math.sqrt(max(1.0, rows / cols))
-        if adjust_lr == "original"
-        else 0.2 * math.sqrt(max(rows, cols))
-    )
+    return math.sqrt(max(1.0, rows / cols)) if adjust_lr == "original" else 0.2 * math.sqrt(max(rows, cols))

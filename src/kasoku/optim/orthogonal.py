@@ -29,9 +29,7 @@ def newton_schulz(matrices: Tensor, steps: int = 5) -> Tensor:
 def _on_matrix(x: Tensor, steps: int) -> Tensor:
     for _ in range(steps):
         gram = x @ x.mT
-        x = torch.baddbmm(
-            x, torch.baddbmm(gram, gram, gram, beta=B, alpha=C), x, beta=A
-        )
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=B, alpha=C), x, beta=A)
     return x
 
 

@@ -1,4 +1,4 @@
-"""Reduce the lr when a metric stops improving, with a warmup in front: the one scheduler that is no function of the step.
+"""Reduce the lr when a metric stops improving, with a warmup in front. The one schedule that needs more than the step.
 
 factor(s) = warmup(s) * reduction,  reduction = factor ^ (number of reductions so far), not below min_factor
 """
@@ -19,8 +19,8 @@ Count = Annotated[int, Ge(0)]
 class Plateau(DrivenLR):
     """Multiplies the lr by `factor` once `metric` has not improved for more than `patience` validations.
 
-    Like torch's ReduceLROnPlateau with its relative threshold, but for the warmup, and that the reductions are kept as a
-    factor of the base lr, so that a resumed run takes its base lr from the present configuration.
+    Like torch's ReduceLROnPlateau with its relative threshold, but for the warmup, and that the reductions are kept as
+    a factor of the base lr, so that a resumed run takes its base lr from the present configuration.
 
     Args:
         optimizer: its groups hold the base lr.
@@ -70,7 +70,7 @@ class Plateau(DrivenLR):
         if self.bad > self.patience:
             self.reduction = max(self.reduction * self.factor, self.min_factor)
             self.bad, self.resting = 0, self.cooldown
-            super().load_state_dict({"step": self.last_epoch})  # sets every group's lr
+            self.move_to(self.last_epoch)
 
     def _improves(self, value: float) -> bool:
         if math.isnan(value):
@@ -92,7 +92,7 @@ class Plateau(DrivenLR):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.reduction, self.best = state_dict["reduction"], state_dict["best"]
         self.bad, self.resting = state_dict["bad"], state_dict["resting"]
-        super().load_state_dict({"step": state_dict["step"]})
+        self.move_to(state_dict["step"])
 
 
 class ObservePlateau(pl.Callback):
@@ -102,11 +102,7 @@ class ObservePlateau(pl.Callback):
     and count one value twice where not every epoch is validated.
     """
 
-    def on_validation_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule
-    ) -> None:
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for config in trainer.lr_scheduler_configs:
             if isinstance(config.scheduler, Plateau) and not trainer.sanity_checking:
-                config.scheduler.observe(
-                    trainer.callback_metrics[config.scheduler.metric].item()
-                )
+                config.scheduler.observe(trainer.callback_metrics[config.scheduler.metric].item())

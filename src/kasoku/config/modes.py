@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from kasoku.config import resuming
 from kasoku.config.build import build
 from kasoku.faults import ConfigError, Fault
 from kasoku.training import checkpoints
 from kasoku.training import directory as directories
 from kasoku.training.preview import preview
-from kasoku.training.run import EXIT_CODES, Run, fit, test
+from kasoku.training.run import Ended, Run, fit, test
 
 log = logging.getLogger("kasoku")
 
@@ -38,50 +40,61 @@ Mode = Callable[[DictConfig, Place], int]
 
 def train(cfg: DictConfig, place: Place) -> int:
     """Fit, test, leave the run's directory; prints where everything lies."""
-    run = _prepare(cfg, place)
+    changed = resuming.changes(place.directory, cfg, place.overrides) if cfg.resume else []
+    run = _build(cfg, place)
     if cfg.resume:
-        run.resume = run.last
-        _refuse_finished(run)
+        _go_on(run, changed)
     elif cfg.checkpoint:
         _load_weights(run, Path(cfg.checkpoint))
-    ended = fit(run)
-    summary = "  ".join(f"{name} {value:.4f}" for name, value in ended.result.metrics.items() if "/" in name)
-    log.info("%s  %s", ended.result.status, summary)
-    log.info(
-        "%d steps, %.1f s of training, %.1f s in all",
-        ended.result.steps,
-        ended.result.train_seconds,
-        ended.result.total_seconds,
-    )
-    log.info("everything lies in %s", place.directory)
-    return ended.exit_code
+    _claim(cfg, place)
+    return _report(fit(run), place)
 
 
 def show(cfg: DictConfig, place: Place) -> int:
     """Draw the schedule and print the parameter groups; train nothing."""
-    preview(_prepare(cfg, place))
+    run = _build(cfg, place)
+    _claim(cfg, place)
+    preview(run)
     return 0
 
 
 def evaluate(cfg: DictConfig, place: Place) -> int:
     """Test the weights in `checkpoint`."""
-    run = _prepare(cfg, place)
+    run = _build(cfg, place)
     _load_weights(run, Path(cfg.checkpoint))
-    result = test(run)
-    log.info("%s", "  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items()))
-    log.info("everything lies in %s", place.directory)
-    return EXIT_CODES[result.status]
+    _claim(cfg, place)
+    return _report(test(run), place)
 
 
 MODES: dict[str, Mode] = {"train": train, "preview": show, "test": evaluate}
 
 
-def _prepare(cfg: DictConfig, place: Place) -> Run:
+def _report(ended: Ended, place: Place) -> int:
+    result = ended.result
+    log.info("%s  %s", result.status, "  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items()))
+    if result.steps:
+        seconds = (result.train_seconds, result.total_seconds)
+        log.info("%d steps, %.1f s of training, %.1f s in all", result.steps, *seconds)
+    log.info("everything lies in %s", _shown(place.directory))
+    return ended.exit_code
+
+
+def _shown(path: Path) -> str:
+    """`path` from here, if it lies below."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _build(cfg: DictConfig, place: Place) -> Run:
     _quiet()
     run = build(cfg, place.directory, place.trusted, place.overrides, place.started)
     run.callbacks = [*run.callbacks, *place.callbacks]
-    directories.claim(place.directory, OmegaConf.to_yaml(cfg, resolve=False), place.overrides, resumed=bool(cfg.resume))
     return run
+
+
+def _claim(cfg: DictConfig, place: Place) -> None:
+    if rank_zero_only.rank == 0:
+        text = OmegaConf.to_yaml(cfg, resolve=False)
+        directories.claim(place.directory, text, place.overrides, resumed=bool(cfg.resume))
 
 
 def _load_weights(run: Run, path: Path) -> None:
@@ -90,8 +103,11 @@ def _load_weights(run: Run, path: Path) -> None:
     run.module.load_state_dict(state)
 
 
-def _refuse_finished(run: Run) -> None:
-    """Lightning would train nothing, and say nothing."""
+def _go_on(run: Run, changed: Sequence[resuming.Change]) -> None:
+    """Resume from last.ckpt. A finished run is refused: Lightning would train nothing, and say nothing."""
+    run.resume = run.last
+    for change in changed:
+        log.info("changed at this resume: %s", change)
     progress = checkpoints.read(run.last, "resume")
     settings: dict[str, Any] = run.trainer.keywords  # type: ignore[attr-defined]
     max_steps = settings.get("max_steps") or -1

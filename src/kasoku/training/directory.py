@@ -19,6 +19,7 @@ def claim(directory: Path, config: str, overrides: Sequence[str], resumed: bool 
         ConfigError: another run has it, or it cannot be written.
     """
     path = directory / "config.yaml"
+    overrides = _latest(overrides)
     text = f"# python train.py {shlex.join(overrides)}\n{HEAD}{json.dumps(list(overrides))}\n{config}"
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -30,6 +31,12 @@ def claim(directory: Path, config: str, overrides: Sequence[str], resumed: bool 
         raise ConfigError(Fault("hydra.run.dir", directory, "a run is there already", fix)) from None
     except OSError as error:
         raise ConfigError(Fault("hydra.run.dir", directory, f"cannot be written: {error.strerror}")) from None
+
+
+def _latest(overrides: Sequence[str]) -> list[str]:
+    """`overrides` without those that a later one of the same key replaces."""
+    last = {override.split("=")[0]: i for i, override in enumerate(overrides)}
+    return [override for i, override in enumerate(overrides) if last[override.split("=")[0]] == i]
 
 
 def overrides_of(directory: Path) -> list[str]:
@@ -52,7 +59,13 @@ def overrides_of(directory: Path) -> list[str]:
 
 
 def give_back(directory: Path) -> None:
-    """Remove `directory`, and the parents that it leaves empty, if a refused run left nothing in it."""
+    """Remove what a refused run left in `directory`, and the folders that it leaves empty.
+
+    Checkpoints and results are never touched: where there are any, the folder stays as it is.
+    """
+    if not (directory / "result.json").exists() and not (directory / "checkpoints").exists():
+        for name in ("config.yaml", "metrics.csv", "train.log"):
+            (directory / name).unlink(missing_ok=True)
     for folder in (directory, *list(directory.parents)[:2]):
         try:
             folder.rmdir()

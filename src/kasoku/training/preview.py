@@ -47,8 +47,8 @@ def preview(run: Run) -> None:
     console = Console(highlight=False)
     console.print(group_table(optimizer))
     for name, values in columns.items():
-        console.print(chart(name, values))
-    console.print(f"{steps} steps; schedule.csv and schedule.png lie in {run.directory}")
+        print(chart(name, values, width=min(72, console.width - 22)))
+    print(f"{steps} steps; schedule.csv and schedule.png lie in {run.directory}")
 
 
 def _set_up(run: Run) -> pl.Trainer:

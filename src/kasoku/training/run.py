@@ -3,7 +3,8 @@
 import logging
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 
+from kasoku.faults import ConfigError
 from kasoku.optim.plateau import ObservePlateau
 from kasoku.results import Result, Status
 from kasoku.training import checkpoints
@@ -84,23 +86,27 @@ class Ended:
 def fit(run: Run) -> Ended:
     """Train, test the best checkpoint, write `result.json`, close the loggers.
 
-    The status is completed, reached_target, interrupted or diverged.
+    The status is completed, reached_target, interrupted, diverged or pruned.
 
     Raises:
+        ConfigError: the configuration does not fit the data or the model; nothing is trained and no result written.
         Exception: whatever else went wrong, after `result.json` was written with status failed.
     """
     session = _Session(run)
-    status: Status = "failed"
-    try:
-        status = session.train()
-        if status in ("completed", "reached_target"):
+    with session.ending():
+        session.status = session.train()
+        if session.status in ("completed", "reached_target"):
             session.test()
-    finally:
-        result = session.result(status)
-        if session.trainer.is_global_zero:
-            result.write(run.directory)
-        _close(run.loggers, status, result)
-    return Ended(result, 128 + session.signum if status == "interrupted" else EXIT_CODES[status])
+    return session.ended()
+
+
+def test(run: Run) -> Ended:
+    """Test the module as it is, write `result.json`, close the loggers."""
+    session = _Session(run)
+    with session.ending():
+        session.metrics = evaluate(session.trainer, run.module, run.data)
+        session.status = "completed"
+    return session.ended()
 
 
 class _Session:
@@ -111,6 +117,7 @@ class _Session:
         self.stopwatch, self.log = Stopwatch(), StepLog()
         self.watch = TargetWatch(run.target, self.stopwatch, self.log)
         self.interrupts = Interrupts(run.last)
+        self.status: Status = "failed"
         self.signum = 0
         self.metrics: dict[str, float] = {}
         resumed = checkpoints.read(run.resume, "resume") if run.resume else None
@@ -158,10 +165,32 @@ class _Session:
             run.module.load_state_dict(checkpoints.read(run.best, "checkpoint")["state_dict"])
         self.metrics |= evaluate(self.trainer, run.module, run.data)
 
-    def result(self, status: Status) -> Result:
+    @contextmanager
+    def ending(self) -> Iterator[None]:
+        """Whatever happens inside: `result.json` is written and the loggers are closed."""
+        try:
+            yield
+        except ConfigError:
+            raise
+        except BaseException:
+            self._write_result()
+            raise
+        self._write_result()
+
+    def _write_result(self) -> None:
+        result = self.result()
+        if self.trainer.is_global_zero:
+            result.write(self.run.directory)
+        _close(self.run.loggers, result)
+
+    def ended(self) -> Ended:
+        code = 128 + self.signum if self.status == "interrupted" else EXIT_CODES[self.status]
+        return Ended(self.result(), code)
+
+    def result(self) -> Result:
         run, trainer = self.run, self.trainer
         return Result(
-            status=status,
+            status=self.status,
             metrics=self.metrics,
             best=self.watch.best,
             steps=trainer.global_step,
@@ -175,21 +204,6 @@ class _Session:
             versions=versions(),
             parameters=sum(p.numel() for p in run.module.parameters() if p.requires_grad),
         )
-
-
-def test(run: Run) -> Result:
-    """Test the module as it is, write `result.json`, close the loggers."""
-    session = _Session(run)
-    status: Status = "failed"
-    try:
-        session.metrics = evaluate(session.trainer, run.module, run.data)
-        status = "completed"
-    finally:
-        result = session.result(status)
-        if session.trainer.is_global_zero:
-            result.write(run.directory)
-        _close(run.loggers, status, result)
-    return result
 
 
 def evaluate(trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule) -> dict[str, float]:
@@ -218,11 +232,11 @@ def _floats(metrics: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in metrics.items()}
 
 
-def _close(loggers: Sequence[Logger], status: Status, result: Result) -> None:
-    summary: dict[str, Any] = {"status": status, **result.metrics, "train_seconds": result.train_seconds}
+def _close(loggers: Sequence[Logger], result: Result) -> None:
+    summary: dict[str, Any] = {"status": result.status, **result.metrics, "train_seconds": result.train_seconds}
     if result.best:
         summary[f"best/{result.best.metric}"] = result.best.value
-    exit_code = 0 if status in ("completed", "reached_target", "pruned") else 1
+    exit_code = EXIT_CODES.get(result.status, 1)
     for logger in loggers:
         if hasattr(logger, "finish"):
             logger.finish(exit_code, summary)

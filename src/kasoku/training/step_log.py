@@ -37,6 +37,12 @@ class StepLog(Callback):
         self._steps: list[tuple[int, float]] = []
         self._settings: dict[str, float] = {}
 
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        begin_loggers(trainer)
+
+    def on_test_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        begin_loggers(trainer)
+
     def on_before_optimizer_step(self, trainer: pl.Trainer, module: pl.LightningModule, optimizer: Optimizer) -> None:
         self._settings = settings(optimizer, drives_of(trainer))
 
@@ -83,10 +89,16 @@ class StepLog(Callback):
             first = int((~torch.isfinite(losses)).nonzero()[0])
             step, lr = self._steps[first]
             raise Diverged(step, lr, float(losses[first]))
-        if len(self._losses) > 0:
-            self._losses.clear()
-            self._steps.clear()
+        self._losses.clear()
+        self._steps.clear()
         return float(losses.mean())
+
+
+def begin_loggers(trainer: pl.Trainer) -> None:
+    """Tell the loggers that wait for it that the run is accepted and begins."""
+    for logger in trainer.loggers:
+        if hasattr(logger, "begin"):
+            logger.begin()
 
 
 def settings(optimizer: Optimizer, drives: Iterable[str] = ()) -> dict[str, float]:

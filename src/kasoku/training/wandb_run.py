@@ -1,19 +1,19 @@
 """One W&B run for one run: online where a key and the network are there, offline otherwise, never a prompt."""
 
-import contextlib
-import io
 import logging
 import netrc
 import os
 import secrets
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import wandb
 from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.loggers.logger import DummyExperiment as _DummyExperiment
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 log = logging.getLogger("kasoku")
@@ -23,6 +23,9 @@ PATIENCE = 1.0  # seconds for the network to answer before the run goes offline
 
 class WandbRun(WandbLogger):
     """Lightning's W&B logger that keeps its run: the id lies in `directory`/wandb/run_id and is used again at a resume.
+
+    The W&B run begins when training does, in a thread of its own, so that the first steps do not wait for it and a run
+    that is refused leaves none. Rows logged in the meantime are kept and sent once it stands.
 
     Args:
         directory: the run's directory.
@@ -36,22 +39,49 @@ class WandbRun(WandbLogger):
     def __init__(
         self, directory: Path, config: Mapping[str, Any], target: Any = None, mode: str = "auto", **settings: Any
     ):
-        self._target = target
+        self._directory, self._target, self._mode = directory, target, mode
         self._defined: set[str] = set()
-        self._directory = directory
-        mode = _mode(mode)
-        run_id = _run_id(directory)
+        self._waiting: list[tuple[dict[str, float], int | None]] = []
+        self._beginning: Future[Any] | None = None
         settings.setdefault("settings", wandb.Settings(silent=True))
-        super().__init__(save_dir=directory, id=run_id, resume="allow", offline=False, mode=mode, **settings)
+        super().__init__(save_dir=directory, resume="allow", offline=False, **settings)
         self._wandb_init["config"] = dict(config)
+        self._wandb_init.pop("anonymous", None)  # Lightning passes it on, wandb warns about it
+
+    @rank_zero_only
+    def begin(self) -> None:
+        """Start the W&B run in the background."""
+        if self._beginning is None:
+            pool = ThreadPoolExecutor(1, thread_name_prefix="wandb")
+            self._beginning = pool.submit(self._begin)
+            pool.shutdown(wait=False)
+
+    def _begin(self) -> Any:
+        self._wandb_init |= {"id": _run_id(self._directory), "mode": _mode(self._mode)}
+        return WandbLogger.experiment.fget(self)
+
+    @property
+    def experiment(self) -> Any:
+        """The W&B run, waited for; a stand-in that ignores all before `begin`."""
+        return _DummyExperiment() if self._beginning is None else self._beginning.result()
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        for name in metrics:
+        self._waiting.append((dict(metrics), step))
+        if self._beginning is not None and self._beginning.done():
+            self._send()
+
+    def _send(self) -> None:
+        for metrics, step in self._waiting:
+            self._define(metrics)
+            super().log_metrics(metrics, step)
+        self._waiting.clear()
+
+    def _define(self, names: Iterable[str]) -> None:
+        for name in names:
             if name.startswith("val/") and name not in self._defined:
                 self._defined.add(name)
                 self.experiment.define_metric(name, summary=f"{self._direction(name)},last")
-        super().log_metrics(metrics, step)
 
     def _direction(self, name: str) -> str:
         if self._target is not None and name == self._target.metric:
@@ -59,15 +89,20 @@ class WandbRun(WandbLogger):
         return "min" if any(word in name for word in ("loss", "error", "perplexity")) else "max"
 
     @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Left to `finish`: Lightning calls this between training and test too."""
+
+    @rank_zero_only
     def finish(self, exit_code: int, summary: Mapping[str, Any]) -> None:
         """Close the W&B run, so that the next run of this process does not go on in it."""
-        if self._experiment is None:
+        if self._beginning is None:
             return
-        self._experiment.summary.update(dict(summary))
-        with contextlib.redirect_stdout(io.StringIO()):
-            self._experiment.finish(exit_code=exit_code)
-        if self._experiment.settings.mode == "offline":
-            log.info(f"W&B was offline; upload with: wandb sync {self._experiment.settings.sync_dir}")
+        run = self.experiment
+        self._send()
+        run.summary.update(dict(summary))
+        run.finish(exit_code=exit_code)
+        if run.settings.mode == "offline":
+            log.info("W&B was offline; upload with: wandb sync %s", run.settings.sync_dir)
 
 
 def _mode(mode: str) -> str:

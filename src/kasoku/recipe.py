@@ -23,7 +23,7 @@ from torch.optim import Optimizer
 
 from kasoku import schedules, warmups
 from kasoku.durations import Clock, to_steps
-from kasoku.faults import ConfigError, Fault, check_call, is_length, show
+from kasoku.faults import MISSING, ConfigError, Fault, check_call, is_length, show
 from kasoku.optim.bridge import DrivenLR, Factor
 from kasoku.optim.groups import Groups
 
@@ -57,7 +57,7 @@ class Recipe:
         faults = check_call(self.optimizer.func, self.optimizer.keywords, "optimizer.")
         for prefix, part in parts.items():
             settings = {name: value for name, value in part.keywords.items() if value != "untuned"}
-            faults += check_call(part.func, settings, prefix)
+            faults += check_call(part.func, settings, prefix) + _missing(part, prefix)
         if faults:
             raise ConfigError(*faults)
 
@@ -116,6 +116,12 @@ class Recipe:
             must = f"needs an optimizer with beta2, {self.optimizer.func.__name__} has none"
             raise ConfigError(Fault("warmup.length", "untuned", must, "give a length, such as 5%"))
         return round(2 / (1 - betas[1]))
+
+
+def _missing(part: Bound[Any], prefix: str) -> list[Fault]:
+    parameters = inspect.signature(part.func).parameters.values()
+    needed = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    return [Fault(prefix + name, MISSING, "must be given") for name in needed if name not in part.keywords]
 
 
 def _joined(ramp: Factor, length: int, decay: Factor) -> Factor:

@@ -1,0 +1,67 @@
+"""Shared by all tests: composing, running in this process, and running the command as a user does."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from kasoku.config import resolvers
+
+ROOT = Path(__file__).parent.parent
+CONF = ROOT / "conf"
+SMALL = ("model=mlp", "trainer=cpu", "logger=none")  # trains an epoch in a fraction of a second
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("WANDB_MODE", "offline")
+resolvers.register()
+
+
+def composed(*overrides: str) -> DictConfig:
+    """The configuration that `python train.py *overrides` trains with."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("train", list(overrides))
+
+
+def run_here(directory: Path, *overrides: str, callbacks: Sequence[object] = ()) -> int:
+    """Run in this process what `python train.py *overrides hydra.run.dir=directory` runs; the exit code."""
+    from kasoku.config import modes, trust
+
+    cfg = composed(*overrides)
+    place = modes.Place(directory, overrides, trust.trusted(CONF), time.time(), callbacks)
+    return modes.MODES[cfg.mode](cfg, place)
+
+
+def command(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """`python train.py *arguments` in a process of its own, started in `cwd`."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), *arguments],
+        cwd=cwd,
+        env=os.environ | (env or {}),
+        capture_output=True,
+        text=True,
+        timeout=180,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def options(group: str) -> list[str]:
+    """The options of a configuration group."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml") if not path.stem.startswith("_"))
+
+
+@pytest.fixture
+def run(tmp_path: Path):
+    """Run in this process, in a fresh directory: run("optimizer=sgd") -> that directory."""
+
+    def start(*overrides: str, expect: int = 0, name: str = "run") -> Path:
+        assert run_here(tmp_path / name, *SMALL, *overrides) == expect
+        return tmp_path / name
+
+    return start

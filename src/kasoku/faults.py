@@ -185,7 +185,7 @@ def _wanted(hint: Any, value: object) -> str:
     """What is wanted instead of `value`, as a noun; nothing if `value` satisfies `hint`."""
     origin = get_origin(hint)
     if is_length(hint):
-        least = next((m.ge for m in hint.__metadata__ if isinstance(m, at.Ge)), 0)
+        least: Any = next((m.ge for m in hint.__metadata__ if isinstance(m, at.Ge)), 0)
         return durations.violated(value, least).removeprefix("must be ")
     if origin is Annotated:
         return _wanted_range(hint, value)

@@ -50,8 +50,12 @@ def _without_copies(cfg: DictConfig, faults: Sequence[Fault]) -> list[Fault]:
     """`faults` less those of a key that is written as `${another}`, where the other one is at fault as well."""
     copies = [_is_reference(cfg, fault.key) for fault in faults]
     originals = [fault for fault, copy in zip(faults, copies, strict=True) if not copy]
-    said = [fault.value for fault in originals]
-    return [*originals, *(f for f, copy in zip(faults, copies, strict=True) if copy and f.value not in said)]
+    repeated = [any(_repeats(fault, other) for other in originals) for fault in faults]
+    return [*originals, *(f for f, copy, again in zip(faults, copies, repeated, strict=True) if copy and not again)]
+
+
+def _repeats(fault: Fault, original: Fault) -> bool:
+    return fault.value == original.value or original.key in str(fault.value)
 
 
 def _is_reference(cfg: DictConfig, key: str) -> bool:

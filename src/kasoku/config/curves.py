@@ -35,7 +35,8 @@ def check_curves(values: Mapping[str, Any]) -> list[Fault]:
     if faults or not isinstance(trainer, Mapping):
         return faults
     if trainer.get("max_steps") in ENDLESS and trainer.get("max_epochs") in ENDLESS:
-        return [fault for curve in curves for fault in _needs_horizon(curve)]
+        is_meant = trainer.get("max_epochs") == -1 or trainer.get("max_time") is not None
+        return [fault for curve in curves for fault in _needs_horizon(curve)] if is_meant else []
     return list(_unfitting(curves, trainer.get("max_steps")))
 
 
@@ -59,7 +60,7 @@ def _settings(node: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in node.items()
-        if name not in INSTRUCTIONS and not (name in DRIVEN and isinstance(value, Mapping))
+        if name not in INSTRUCTIONS and not (name in DRIVEN and (value is None or isinstance(value, Mapping)))
     }
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kasoku.faults import Fault
+from kasoku.faults import MISSING, Fault
 
 DEEPEST = 40  # a node that refers to one around it would go on for ever
 _LEFT_OUT = object()
@@ -37,7 +37,8 @@ def _child(node: DictConfig | ListConfig, name: Any, key: str, faults: list[Faul
     if OmegaConf.is_missing(node, name):
         faults.append(Fault(key, "???", "must be given", f"add {key}=VALUE"))
     elif key.count(".") >= DEEPEST:
-        faults.append(Fault(key[:DEEPEST], "...", "refers to a node that contains it"))
+        outermost = ".".join(key.split(".")[:2])
+        faults.append(Fault(outermost, MISSING, "refers to a node that refers back to it"))
     else:
         try:
             return _plain(node[name], f"{key}.", faults)

@@ -1,9 +1,9 @@
-"""Data that fits in memory: tensors on the device, a batch is a view of rows gathered from them. No worker, no collation."""
+"""Data without workers or collation: tensors on the device, a batch is a view of rows gathered from them."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Self
+from typing import Annotated, Any, Protocol, Self
 
 import torch
 from annotated_types import Ge, Le
@@ -21,29 +21,54 @@ Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
 CHUNK_BYTES = 1 << 24
 
 
+class Source(Protocol):
+    """A set of samples, numbered from 0."""
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of the x of one sample."""
+
+    def __len__(self) -> int: ...
+
+    def to(self, device: torch.device) -> Any:
+        """The same samples on `device`."""
+
+    def order(self, seed: int) -> Order:
+        """Which samples a training epoch visits."""
+
+    def gather(self, index: Tensor, epoch: int) -> Gather:
+        """What returns the training samples `index[part]` for a slice `part`, as the epoch shows them."""
+
+    def batch(self, start: int, end: int) -> Batch:
+        """The samples start .. end - 1 for evaluation."""
+
+
 @dataclass(frozen=True)
 class Rows:
-    """Tensors x [N, ...] and y [N], whose rows make the batches."""
+    """Tensors x [N, ...] and y [N], whose rows are the samples."""
 
     x: Tensor
     y: Tensor
 
-    def __len__(self) -> int:
-        return len(self.x)
-
     @property
     def row_bytes(self) -> int:
-        """Bytes of one row of x."""
         return self.x[0].numel() * self.x.element_size()
 
+    def __len__(self) -> int:
+        return len(self.y)
+
     def to(self, device: torch.device) -> Self:
-        """The rows on `device`."""
         return replace(self, x=self.x.to(device), y=self.y.to(device))
 
+    def order(self, seed: int) -> Order:
+        return Order(len(self), seed)
+
     def gather(self, index: Tensor, epoch: int) -> Gather:
-        """What returns the rows `index[part]` for a slice `part`; a subclass may change them from epoch to epoch."""
         index = index.to(self.x.device)
         return lambda part: (self.x.index_select(0, index[part]), self.y.index_select(0, index[part]))
+
+    def batch(self, start: int, end: int) -> Batch:
+        return self.x[start:end], self.y[start:end]
 
 
 class TrainLoader:
@@ -54,7 +79,7 @@ class TrainLoader:
     """
 
     def __init__(
-        self, rows: Rows, sampler: Order, batch_size: int, shard: Shard, drop_last: bool, begin: Callable[[], int]
+        self, rows: Source, sampler: Order, batch_size: int, shard: Shard, drop_last: bool, begin: Callable[[], int]
     ):
         self.rows = rows
         self.sampler = sampler
@@ -85,21 +110,24 @@ class TrainLoader:
 
 
 class EvalLoader:
-    """Views of `rows`, batch after batch, every sample once over all ranks (see `eval_bounds`)."""
+    """The samples of `rows`, batch after batch, every one once over all ranks (see `eval_bounds`), then the batches `rest`."""
 
-    def __init__(self, rows: Rows, batch_size: int, shard: Shard):
-        bounds = eval_bounds(len(rows), batch_size, shard)
-        self.batches = [(rows.x[start:end], rows.y[start:end]) for start, end in bounds]
+    def __init__(self, rows: Source, batch_size: int, shard: Shard, rest: Sequence[Batch] = ()):
+        self.rows = rows
+        self.bounds = eval_bounds(len(rows), batch_size, shard)
+        self.rest = rest
 
     def __len__(self) -> int:
-        return len(self.batches)
+        return len(self.bounds) + len(self.rest)
 
     def __iter__(self) -> Iterator[Batch]:
-        return iter(self.batches)
+        for start, end in self.bounds:
+            yield self.rows.batch(start, end)
+        yield from self.rest
 
 
 class InMemory(DataModule):
-    """A DataModule over three sets of rows, which `load` makes. They live on the trainer's device.
+    """A DataModule over three sets of samples, which `load` makes. They live on the trainer's device.
 
     Args:
         batch_size: samples per step and process.
@@ -108,9 +136,9 @@ class InMemory(DataModule):
         seed: of the order.
     """
 
-    train: Rows
-    val: Rows
-    test: Rows
+    train: Source
+    val: Source
+    test: Source
 
     def __init__(self, *, batch_size: int, eval_batch_size: int, drop_last: bool, seed: int):
         super().__init__()
@@ -120,14 +148,14 @@ class InMemory(DataModule):
         self.seed = seed
 
     @abstractmethod
-    def load(self) -> tuple[Rows, Rows, Rows]:
-        """Rows for training, validation and test, on the CPU."""
+    def load(self) -> tuple[Source, Source, Source]:
+        """Samples for training, validation and test, on the CPU."""
 
     def setup(self, stage: str | None = None) -> None:
-        """Load once, and have the rows on the trainer's device. Raises ConfigError where the data does not fit its options."""
+        """Load once, and have the samples on the trainer's device. Raises ConfigError where the data does not fit its options."""
         if self.order is None:
             self.train, self.val, self.test = self.load()
-            self.order = Order(len(self.train), self.seed)
+            self.order = self.train.order(self.seed)
         self.check_batch_size()
         device = self.device()
         self.train, self.val, self.test = self.train.to(device), self.val.to(device), self.test.to(device)

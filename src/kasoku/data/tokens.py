@@ -1,0 +1,157 @@
+"""Text as numbers: files of characters, bytes or token ids, memory-mapped, and the windows that a language model reads."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kasoku.data.memory import Batch, Gather
+from kasoku.data.order import Order, permutation
+from kasoku.faults import ConfigError, Fault
+
+Level = Literal["char", "byte", "token"]
+Sampling = Literal["random", "blocks"]
+
+ASCII = 128
+SCANNED = 1 << 24  # ids looked at in one go
+RESIDENT_BYTES = 1 << 30  # a larger file stays in host memory, its windows are sent to the device
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A whole file: `ids` [N] of any whole-number type, `table` from an id to its class (None: they are the same)."""
+
+    ids: Tensor
+    num_classes: int
+    table: Tensor | None = None
+    characters: str = ""
+
+
+def read(path: Path, level: Level) -> Tokens:
+    """The file as numbers.
+
+    `char`: classes are the distinct characters in order of their code points; an ASCII file is mapped, another is decoded
+    from UTF-8 into memory. `byte`: mapped, 256 classes. `token`: a `.bin` of uint16 or a one-dimensional whole-number
+    `.npy`, mapped; classes up to the largest id. Raises ConfigError naming `data.path` or `data.level`.
+    """
+    if (level == "token") != (path.suffix in (".bin", ".npy")):
+        must = "must be char or byte for a text file, token for a .bin or .npy file"
+        raise ConfigError(Fault("data.level", level, f"{must}, {path} is given"))
+    try:
+        return {"char": _characters, "byte": _bytes, "token": _token_ids}[level](path)
+    except UnicodeDecodeError as error:
+        must = f"must be UTF-8 for level=char ({error.reason} at byte {error.start})"
+        raise ConfigError(Fault("data.path", path, must, "data.level=byte takes any file")) from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(Fault("data.path", path, f"must be a file that can be read ({error})")) from error
+
+
+def _bytes(path: Path) -> Tokens:
+    # mode "c" maps privately: torch wants a writable array, and nothing ever reaches the file
+    return Tokens(torch.from_numpy(np.memmap(path, np.uint8, "c")), 256)
+
+
+def _characters(path: Path) -> Tokens:
+    ids = np.memmap(path, np.uint8, "c")
+    seen = np.zeros(256, bool)
+    for part in _parts(ids):
+        seen[part] = True
+    if seen[ASCII:].any():
+        ids = np.frombuffer(path.read_bytes().decode("utf-8").encode("utf-32-le"), np.uint32)
+        points, classes = np.unique(ids, return_inverse=True)
+        return Tokens(torch.from_numpy(classes.astype(np.int32)), len(points), characters="".join(map(chr, points)))
+    points = np.flatnonzero(seen)
+    table = torch.zeros(256, dtype=torch.int64)
+    table[points] = torch.arange(len(points))
+    return Tokens(torch.from_numpy(ids), len(points), table, "".join(map(chr, points)))
+
+
+def _token_ids(path: Path) -> Tokens:
+    ids = np.memmap(path, "<u2", "c") if path.suffix == ".bin" else np.load(path, mmap_mode="c", allow_pickle=False)
+    if ids.ndim != 1 or ids.dtype.kind not in "iu" or not ids.size:
+        raise ValueError(f"it holds {ids.dtype} of shape {list(ids.shape)}, not a row of whole numbers")
+    low, high = min(int(part.min()) for part in _parts(ids)), max(int(part.max()) for part in _parts(ids))
+    if low < 0:
+        raise ValueError(f"it holds the id {low}")
+    if (
+        ids.dtype == np.uint16
+    ):  # few operations of torch take uint16: the same bits as int16, set right by the mask of `widen`
+        return Tokens(torch.from_numpy(ids.view(np.int16)), high + 1)
+    return Tokens(torch.from_numpy(ids), high + 1)
+
+
+def _parts(ids: np.ndarray) -> Iterator[np.ndarray]:
+    return (ids[start : start + SCANNED] for start in range(0, len(ids), SCANNED))
+
+
+def widen(ids: Tensor, table: Tensor | None) -> Tensor:
+    """int64 classes of `ids`; int16 holds the bits of uint16."""
+    wide = ids.long()
+    if ids.dtype == torch.int16:
+        wide &= 0xFFFF
+    return wide if table is None else table[wide]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """A stretch of a text: samples are x = ids[o : o + block_size] and y = ids[o + 1 : o + block_size + 1].
+
+    For training the offsets o of an epoch are drawn by `sampling`: `random`, len // block_size anywhere in the stretch, so
+    that an epoch shows each token once on average; `blocks`, side by side from a random first one, in random order.
+    For evaluation they are 0, block_size, 2 * block_size, ...; `rest` is the shorter window that is left.
+    """
+
+    ids: Tensor
+    table: Tensor | None
+    block_size: int
+    sampling: Sampling = "random"
+    device: torch.device = torch.device("cpu")
+
+    @property
+    def row_bytes(self) -> int:
+        return (self.block_size + 1) * torch.int64.itemsize
+
+    def __len__(self) -> int:
+        return (len(self.ids) - 1) // self.block_size
+
+    def to(self, device: torch.device) -> Self:
+        resident = self.ids.nbytes <= RESIDENT_BYTES
+        table = None if self.table is None else self.table.to(device)
+        return replace(self, ids=self.ids.to(device) if resident else self.ids, table=table, device=device)
+
+    def order(self, seed: int) -> Order:
+        blocks = self.sampling == "blocks"
+        count = len(self.ids) // self.block_size - blocks
+        return Order(count, seed, self._side_by_side if blocks else self._anywhere)
+
+    def _anywhere(self, count: int, rng: torch.Generator) -> Tensor:
+        return torch.randint(len(self.ids) - self.block_size, (count,), generator=rng)
+
+    def _side_by_side(self, count: int, rng: torch.Generator) -> Tensor:
+        return torch.randint(self.block_size, (1,), generator=rng) + self.block_size * permutation(count, rng)
+
+    def gather(self, index: Tensor, epoch: int) -> Gather:
+        index = index.to(self.ids.device)
+        windows = self.ids.unfold(0, self.block_size + 1, 1)
+
+        def gathered(part: slice) -> Batch:
+            window = widen(windows[index[part]].to(self.device), self.table)
+            return window[:, :-1], window[:, 1:]
+
+        return gathered
+
+    def batch(self, start: int, end: int) -> Batch:
+        return self._blocks(start * self.block_size, end * self.block_size, self.block_size)
+
+    def rest(self) -> list[Batch]:
+        """The end of the stretch that fills no block: a batch of one window, or nothing."""
+        start, end = len(self) * self.block_size, len(self.ids) - 1
+        return [self._blocks(start, end, end - start)] if end > start else []
+
+    def _blocks(self, start: int, end: int, length: int) -> Batch:
+        ids = widen(self.ids[start : end + 1].to(self.device), self.table)
+        return ids[:-1].view(-1, length), ids[1:].view(-1, length)

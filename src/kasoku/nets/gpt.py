@@ -1,0 +1,156 @@
+"""A compact GPT: a decoder-only transformer with learned positions, pre-norm blocks and torch's fused attention."""
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import torch.nn.functional as F
+from annotated_types import Ge, Gt, Interval
+from torch import Tensor, nn
+
+from kasoku.faults import ConfigError, Fault, check_call
+
+Probability = Annotated[float, Interval(ge=0, lt=1)]
+Init = Literal["scaled", "plain", "zero"]
+
+
+class GPT(nn.Module):
+    """int64 [B, T] -> logits [B, T, num_classes]; position t sees positions 0 .. t.
+
+    Args:
+        input_shape: [T] of the data.
+        num_classes: size of the vocabulary.
+        block_size: longest input; None: that of the data.
+        n_layer, n_head, n_embd: blocks, attention heads of a block, width.
+        dropout: of embeddings, attention weights and residual branches.
+        bias: in linear layers and norms.
+        tie_weights: whether the output layer is the token embedding.
+        init: of the two layers of a block that write to the residual stream: `scaled`, the others' deviation divided by
+            sqrt(2 n_layer) (GPT-2, nanoGPT); `plain`, like the others; `zero`.
+        init_std: standard deviation of the linear layers' weights; None: 1 / sqrt(inputs).
+        embed_std: standard deviation of the embeddings.
+
+    Raises ConfigError naming `model.net.<key>`. Sources: A. Radford et al., "Language Models are Unsupervised Multitask
+    Learners", 2019; its CPU size in A. Karpathy's nanoGPT is n_layer 4, n_head 4, n_embd 128, block_size 64, no bias.
+    """
+
+    def __init__(
+        self,
+        *,
+        input_shape: Sequence[int],
+        num_classes: Annotated[int, Ge(1)],
+        block_size: Annotated[int, Ge(1)] | None = None,
+        n_layer: Annotated[int, Ge(1)] = 4,
+        n_head: Annotated[int, Ge(1)] = 4,
+        n_embd: Annotated[int, Ge(1)] = 128,
+        dropout: Probability = 0.0,
+        bias: bool = False,
+        tie_weights: bool = True,
+        init: Init = "scaled",
+        init_std: Annotated[float, Gt(0)] | None = 0.02,
+        embed_std: Annotated[float, Gt(0)] = 0.02,
+    ):
+        super().__init__()
+        given = {"num_classes": num_classes, "block_size": block_size, "n_layer": n_layer, "n_head": n_head}
+        faults = check_call(GPT, {**given, "n_embd": n_embd, "dropout": dropout, "init": init}, "model.net.")
+        faults += check_call(GPT, {"init_std": init_std, "embed_std": embed_std}, "model.net.")
+        if faults := faults or _misfits(input_shape, block_size, n_head, n_embd):
+            raise ConfigError(*faults)
+        self.block_size = block_size or input_shape[0]
+        self.tokens = nn.Embedding(num_classes, n_embd)
+        self.positions = nn.Embedding(self.block_size, n_embd)
+        self.dropout = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList(Block(n_embd, n_head, dropout, bias) for _ in range(n_layer))
+        self.norm = nn.LayerNorm(n_embd, bias=bias)
+        self.head = nn.Linear(n_embd, num_classes, bias=False)
+        self._initialize(init, init_std, embed_std)
+        if tie_weights:
+            self.head.weight = self.tokens.weight
+
+    def _initialize(self, init: Init, init_std: float | None, embed_std: float) -> None:
+        writers = {id(layer) for block in self.blocks for layer in (block.attention.out, block.mlp.out)}
+        shrink = {"scaled": 1 / math.sqrt(2 * len(self.blocks)), "plain": 1.0, "zero": 0.0}[init]
+        for module in self.modules():
+            if isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight, std=embed_std)
+            elif isinstance(module, nn.Linear):
+                std = init_std or 1 / math.sqrt(module.in_features)
+                nn.init.normal_(module.weight, std=std * (shrink if id(module) in writers else 1))
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        length = x.shape[1]
+        if length > self.block_size:
+            raise ConfigError(
+                Fault("model.net.block_size", self.block_size, f"must be >= {length}, the input's length")
+            )
+        h = self.dropout(self.tokens(x) + self.positions.weight[:length])
+        for block in self.blocks:
+            h = block(h)
+        return self.head(self.norm(h))
+
+
+def _misfits(input_shape: Sequence[int], block_size: int | None, n_head: int, n_embd: int) -> list[Fault]:
+    faults = []
+    if len(input_shape) != 1:
+        must = f"must be [length of a text], it is that of the data: {list(input_shape)}"
+        faults.append(Fault("model.net.input_shape", list(input_shape), must, "data=text"))
+    elif block_size is not None and block_size < input_shape[0]:
+        faults.append(Fault("model.net.block_size", block_size, f"must be >= data.block_size, {input_shape[0]}"))
+    if n_embd % n_head:
+        faults.append(Fault("model.net.n_embd", n_embd, f"must be a multiple of n_head, {n_head}"))
+    return faults
+
+
+class Block(nn.Module):
+    """h + attention(norm(h)), then h + mlp(norm(h))."""
+
+    def __init__(self, width: int, heads: int, dropout: float, bias: bool):
+        super().__init__()
+        self.norm_attention = nn.LayerNorm(width, bias=bias)
+        self.attention = Attention(width, heads, dropout, bias)
+        self.norm_mlp = nn.LayerNorm(width, bias=bias)
+        self.mlp = MLP(width, dropout, bias)
+
+    def forward(self, h: Tensor) -> Tensor:
+        h = h + self.attention(self.norm_attention(h))
+        return h + self.mlp(self.norm_mlp(h))
+
+
+class Attention(nn.Module):
+    """Causal self-attention, softmax(q k^T / sqrt(width / heads)) v in each head.
+
+    Queries, keys and values have a matrix each, so that an optimizer that works on matrices sees three and not one.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float, bias: bool):
+        super().__init__()
+        self.heads = heads
+        self.p = dropout
+        self.query, self.key, self.value = (nn.Linear(width, width, bias=bias) for _ in range(3))
+        self.out = nn.Linear(width, width, bias=bias)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, h: Tensor) -> Tensor:
+        q, k, v = (self._split(layer(h)) for layer in (self.query, self.key, self.value))
+        p = self.p if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=p, is_causal=True)
+        return self.dropout(self.out(mixed.transpose(1, 2).flatten(2)))
+
+    def _split(self, h: Tensor) -> Tensor:
+        """[B, T, C] -> [B, heads, T, C / heads]."""
+        return h.unflatten(2, (self.heads, -1)).transpose(1, 2)
+
+
+class MLP(nn.Module):
+    """out(gelu(up(h))), four times as wide inside."""
+
+    def __init__(self, width: int, dropout: float, bias: bool):
+        super().__init__()
+        self.up = nn.Linear(width, 4 * width, bias=bias)
+        self.out = nn.Linear(4 * width, width, bias=bias)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, h: Tensor) -> Tensor:
+        return self.dropout(self.out(F.gelu(self.up(h))))

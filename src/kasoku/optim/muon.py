@@ -3,9 +3,10 @@
 optimizer = Muon(Groups(kinds=kinds).split(net, lr=0.02, weight_decay=0.01), lr=0.02, adamw_lr=0.003)
 """
 
+import functools
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import torch
@@ -44,7 +45,8 @@ class Muon(Optimizer):
         steps: Newton-Schulz iterations.
         adjust_lr: r = sqrt(max(1, rows / cols)) for "original", 0.2 sqrt(max(rows, cols)) for "match_rms_adamw", with
             which an lr tuned for AdamW fits.
-        precision: of Newton-Schulz; "auto" is bfloat16 on GPUs and float32 on CPUs.
+        precision: of Newton-Schulz; "auto" is bfloat16 on GPUs and float32 on CPUs, but for large squarish matrices on
+            CPUs with bfloat16 units.
         adamw_lr, betas, eps: AdamW's.
 
     Raises:
@@ -164,17 +166,29 @@ def orthogonalised(tensors: Sequence[Tensor], steps: int = 5, precision: str = "
     for i, tensor in enumerate(tensors):
         batches[tensor.flatten(1).shape, tensor.device, tensor.dtype].append(i)
     result = list(tensors)
-    for (_, device, _), members in batches.items():
-        batch = torch.stack([tensors[i].flatten(1) for i in members]).to(_dtype(precision, device))
+    for members in batches.values():
+        batch = torch.stack([tensors[i].flatten(1) for i in members])
+        batch = batch.to(_dtype(precision, batch))
         for i, matrix in zip(members, newton_schulz(batch, steps), strict=True):
             result[i] = matrix.reshape(tensors[i].shape).to(tensors[i].dtype)
     return result
 
 
-def _dtype(precision: str, device: torch.device) -> torch.dtype:
-    if precision == "auto":
-        return torch.float32 if device.type == "cpu" else torch.bfloat16
-    return torch.float32 if precision == "float32" else torch.bfloat16
+def _dtype(precision: str, batch: Tensor) -> torch.dtype:
+    if precision != "auto":
+        return torch.float32 if precision == "float32" else torch.bfloat16
+    if batch.device.type != "cpu":
+        return torch.bfloat16
+    small, large = sorted(batch.shape[-2:])
+    # Measured (bench/muon.py): with the units bfloat16 takes half the time of float32 on large squarish matrices, and
+    # no less on small or on long ones. Without them it takes 20 times as long.
+    return torch.bfloat16 if _bf16_units() and small >= 128 and large < 2 * small else torch.float32
+
+
+@functools.cache
+def _bf16_units() -> bool:
+    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.9 has no such function
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def _lr_ratio(parameter: Tensor, adjust_lr: str) -> float:

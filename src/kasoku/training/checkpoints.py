@@ -35,8 +35,7 @@ def read(path: Path, key: str) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # torch raises many kinds for a damaged file
-        reason = str(error).splitlines()[0][:120]
-        raise ConfigError(Fault(key, path, f"is damaged or no checkpoint ({reason})", _offer(path))) from None
+        raise ConfigError(Fault(key, path, "is cut short, damaged or no checkpoint", _offer(path))) from error
     if not isinstance(content, dict) or "state_dict" not in content:
         raise ConfigError(Fault(key, path, "is no checkpoint of a run", _offer(path)))
     return content
@@ -59,4 +58,4 @@ def check_weights(module: torch.nn.Module, state: dict[str, Any], key: str, path
 
 def _offer(path: Path) -> str:
     others = sorted(other.name for other in path.parent.glob("*.ckpt") if other != path) if path.parent.is_dir() else []
-    return f"there are {' '.join(others)} beside it" if others else ""
+    return f"a new run can start from the weights in checkpoint={path.with_name(others[0])}" if others else ""

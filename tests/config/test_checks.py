@@ -290,6 +290,7 @@ def test_each_fault_is_answered_alone_and_in_a_line(overrides, line):
         "trainer.limit_train_batches=0.1 trainer.limit_val_batches=1.0",
         "+trainer.fast_dev_run=true",
         "+width=64 seed=4294967295",
+        "+name=mine +seeds=3 task_name=${name}_${seeds}",
         "target.value=0.97 target.stop=true",
         "mode=preview",
     ],

@@ -3,6 +3,7 @@
 What needs the machine, the data or a class of torch is checked when the run is built.
 """
 
+import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -14,7 +15,7 @@ from kasoku.config import ranges
 from kasoku.config.curves import check_curves
 from kasoku.config.plain import plain
 from kasoku.config.trust import TARGET
-from kasoku.faults import MISSING, Fault, nearest, unknown, violated
+from kasoku.faults import MISSING, Fault, unknown, violated
 
 Values = Mapping[str, Any]
 
@@ -29,7 +30,7 @@ def check(cfg: DictConfig) -> list[Fault]:
     left_out = {fault.key for fault in unresolved}
     nodes = {name: values[name] if isinstance(values.get(name), Mapping) else {} for name in (*NODES, "target")}
     found = chain(
-        _roots(values),
+        _roots(values, cfg),
         _in_table(values, ranges.ROOT),
         _nodes(values),
         _in_table(nodes["data"], ranges.DATA, "data."),
@@ -70,11 +71,12 @@ def _in_table(node: Values, table: Mapping[str, Any], prefix: str = "") -> Itera
             yield Fault(prefix + name, node[name], must)
 
 
-def _roots(values: Values) -> Iterator[Fault]:
-    """Own keys at the root are welcome, to be referred to; a misspelt one would be ignored without a word."""
-    for key in values:
-        if key not in ROOT_KEYS and (hint := nearest(key, ROOT_KEYS)):
-            yield Fault(key, values[key], "no such key, nothing reads it", hint)
+def _roots(values: Values, cfg: DictConfig) -> Iterator[Fault]:
+    """A misspelt key at the root would be ignored without a word. Keys of the user's own are those referred to."""
+    for key in values.keys() - set(ROOT_KEYS):
+        near = difflib.get_close_matches(key, ROOT_KEYS, n=1, cutoff=0.7)
+        if near and f"${{{key}" not in OmegaConf.to_yaml(cfg):
+            yield Fault(key, values[key], "no such key, nothing reads it", f"did you mean {near[0]}?")
 
 
 def _nodes(values: Values) -> Iterator[Fault]:

@@ -31,7 +31,7 @@ def fault_of(error: BaseException, override: Override | None = None) -> Fault:
     if isinstance(error, yaml.MarkedYAMLError):
         return _in_file(error)
     if isinstance(error, MissingConfigException) and error.options:
-        return _no_option(error)
+        return _no_option(error, override)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         must = "there is no such primary configuration in the folder"
         return Fault("--config-name", Path(error.missing_cfg_file).name, must)
@@ -72,10 +72,10 @@ def _in_file(error: yaml.MarkedYAMLError) -> Fault:
     return Fault(where, MISSING, f"is no YAML: {problem}")
 
 
-def _no_option(error: MissingConfigException) -> Fault:
+def _no_option(error: MissingConfigException, override: Override | None) -> Fault:
     group, _, option = str(error.missing_cfg_file).rpartition("/")
-    file = re.match(r"In '(.+?)'", str(error))
-    where = f"in {file[1]}.yaml, " if file and "/" in file[1] else ""
+    is_elsewhere = override is not None and override.key_or_group != group
+    where = f"as {override.input_line} has it: " if override is not None and is_elsewhere else ""
     return unknown(group, option, option, error.options or (), f"{where}no such option, the options are")
 
 

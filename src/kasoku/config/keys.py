@@ -30,23 +30,27 @@ def choose(override: Override, repository: IConfigRepository) -> tuple[str | Non
         fix = f"to train with each of them: -m {group}={','.join(map(str, value))}"
         return None, [Fault(group, value, "must be one option", fix)]
     there = repository.get_group_options(group, ObjectType.CONFIG)
-    wrong = [name for name in option_names(override) if name.removesuffix(".yaml") not in there]
+    wrong = {_name(option): option for option in options_of(override) if option is None or _name(option) not in there}
     if not wrong:
         return None if override.is_sweep_override() else line, []
-    faults = [unknown(group, name or None, name or "none", there, "no such option, the options are") for name in wrong]
-    meant = closest(wrong[0] or "none", there)
+    what = "no such option, the options are"
+    faults = [unknown(group, option, name, there, what) for name, option in wrong.items()]
+    meant = closest(next(iter(wrong)), there)
     return f"{group}={meant}" if meant else None, faults
 
 
-def option_names(override: Override) -> list[str]:
+def options_of(override: Override) -> list[Any]:
     """The options that an override names: one, those of a list, or those of a sweep over some."""
     value = override.value()
     if isinstance(value, ChoiceSweep):
-        return [item.text if isinstance(item, QuotedString) else str(item) for item in value.list]
+        return [item.text if isinstance(item, QuotedString) else item for item in value.list]
     if override.is_sweep_override():
         return []
-    names = value if isinstance(value, list) else [value]
-    return ["" if name is None else str(name) for name in names]
+    return value if isinstance(value, list) else [value]
+
+
+def _name(option: Any) -> str:
+    return "none" if option is None else str(option).removesuffix(".yaml")
 
 
 @dataclass(frozen=True)

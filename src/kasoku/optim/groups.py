@@ -135,9 +135,8 @@ class Groups:
     def _check_patterns(self, names: Sequence[str]) -> None:
         given = [(f"{KEY}rules[{i}].match", rule.match) for i, rule in enumerate(self.rules)]
         given += [(f"{KEY}frozen", pattern) for pattern in self.frozen]
-        few = f"parameters are {' '.join(names[:6])}{' ...' if len(names) > 6 else ''}"
         faults = [
-            Fault(key, pattern, "matches no parameter", nearest(pattern, names) or few)
+            Fault(key, pattern, "matches no parameter", _nearest(pattern, names))
             for key, pattern in given
             if not any(matches(pattern, name) for name in names)
         ]
@@ -150,6 +149,12 @@ def matches(pattern: str, name: str) -> bool:
     if pattern.startswith("re:"):
         return re.fullmatch(pattern[3:], name) is not None
     return fnmatch.fnmatchcase(name, pattern)
+
+
+def _nearest(pattern: str, names: Sequence[str]) -> str:
+    prefixes = {name[:end] for name in names for end, letter in enumerate(name) if letter == "."}
+    few = f"parameters are {' '.join(names[:6])}{' ...' if len(names) > 6 else ''}"
+    return nearest(pattern, [*names, *(f"{prefix}.*" for prefix in sorted(prefixes))]) or few
 
 
 def not_decayed(module: nn.Module) -> set[int]:

@@ -1,0 +1,139 @@
+"""Parameter groups against what each parameter should be trained with."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from kasoku.faults import ConfigError
+from kasoku.nets.cnn import CNN
+from kasoku.optim.groups import Groups, check_complete, table
+from tests.optim.nets import TinyGPT
+
+LR, DECAY = 0.1, 0.01
+
+
+def settings(net, groups):
+    """(lr, weight decay) of each parameter by name."""
+    names = {id(p): name for name, p in net.named_parameters()}
+    return {names[id(p)]: (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
+
+
+def test_no_decay_on_biases_norms_and_embeddings():
+    net = TinyGPT()
+    found = settings(net, Groups().split(net, LR, DECAY))
+    decayed = {name for name, (_, decay) in found.items() if decay}
+    assert decayed == {name for name in found if name.endswith(("qkv.weight", "out.weight", "head.weight"))}
+    assert {lr for lr, _ in found.values()} == {LR}
+
+
+def test_decay_everywhere_is_one_group():
+    net = CNN(input_shape=(1, 8, 8), num_classes=10)
+    (group,) = Groups(no_decay=False).split(net, LR, DECAY)
+    assert group["name"] == "all"
+    assert len(group["params"]) == len(list(net.parameters()))
+
+
+def test_layer_decay_by_block():
+    net = TinyGPT(depth=3)
+    found = settings(net, Groups(layer_decay=0.5).split(net, LR, DECAY))
+    expected = {"token": 4, "position": 4, "layers.0": 3, "layers.1": 2, "layers.2": 1, "norm": 1, "head": 0}
+    for start, above in expected.items():
+        lrs = {lr for name, (lr, _) in found.items() if name.startswith(start)}
+        assert lrs == {LR * 0.5**above}, start
+
+
+def test_rules_multiply_and_globs_and_expressions_match_whole_names():
+    net = CNN(input_shape=(1, 8, 8), num_classes=10)
+    rules = [
+        {"match": "stages.*", "lr": 0.5},
+        {"match": r"re:stages\.[01]\..*", "lr": 0.1, "weight_decay": 2},
+        {"match": "head.weight", "weight_decay": 0},
+    ]
+    found = settings(net, Groups(rules=rules).split(net, LR, DECAY))
+    assert found["stages.0.0.weight"] == pytest.approx((LR * 0.05, DECAY * 2))
+    assert found["stages.2.0.weight"] == pytest.approx((LR * 0.5, DECAY))
+    assert found["head.weight"] == (LR, 0.0)
+
+
+def test_frozen_parameters_are_in_the_table_and_in_no_group():
+    net = CNN(input_shape=(1, 8, 8), num_classes=10)
+    groups = Groups(frozen=["stages.0.*"]).split(net, LR, DECAY)
+    assert not any(p.requires_grad for p in net.stages[0].parameters())
+    rows = table(net, groups)
+    assert rows[-1] == ("frozen", 3, 32 * 9 + 64, 0.0, 0.0)
+    assert sum(row.parameters for row in rows) == sum(p.numel() for p in net.parameters())
+
+
+def test_the_group_at_the_plain_lr_comes_first():
+    net = TinyGPT()
+    groups = Groups(layer_decay=0.9).split(net, LR, DECAY)
+    assert groups[0]["lr"] == LR
+    assert groups[0]["name"] == "decay"
+    assert len({group["name"] for group in groups}) == len(groups)
+
+
+def test_tied_weights_are_counted_once():
+    net = TinyGPT(tied=True)
+    groups = Groups().split(net, LR, DECAY)
+    assert sum(len(group["params"]) for group in groups) == len(list(net.parameters()))
+    assert settings(net, groups)["token.weight"] == (LR, 0.0)
+
+
+def test_kinds_split_groups_in_their_order():
+    net = TinyGPT()
+    kinds = {name: "second" if "norm" in name else "first" for name, _ in reversed(list(net.named_parameters()))}
+    groups = Groups(kinds=lambda module: dict(sorted(kinds.items(), key=lambda item: item[1]))).split(net, LR, DECAY)
+    order = [group["kind"] for group in groups]
+    assert order == sorted(order)
+    assert groups[0]["name"].startswith("first_")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"frozen": ["hea.*"]}, ["optimizer.groups.frozen=hea.*", "matches no parameter", "did you mean head."]),
+        ({"rules": [{"match": "re:(x"}]}, ["rules[0].match", "regular expression"]),
+        ({"rules": [{"mach": "*"}]}, ["rules[0].mach", "did you mean match", "is missing"]),
+        ({"rules": [{"match": "*", "lr": -1}, {"match": "*", "weight_decay": "x"}]}, ["rules[0].lr=-1", "rules[1]."]),
+        ({"rules": ["head.*"]}, ["rules[0]=head.*", "must be a mapping"]),
+        ({"frozen": ["*"]}, ["leaves no parameter to train"]),
+        ({"one_lr": True, "layer_decay": 0.9}, ["layer_decay=0.9", "one lr for all"]),
+        ({"one_lr": True, "rules": [{"match": "*", "lr": 2}]}, ["groups.rules", "one lr for all"]),
+    ],
+)
+def test_faults_name_key_and_fix(options, words):
+    with pytest.raises(ConfigError) as error:
+        Groups(**options).split(CNN(input_shape=(1, 8, 8), num_classes=10), LR)
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_check_complete_names_what_is_missing_or_twice():
+    net = nn.Linear(2, 2)
+    check_complete(net, [{"params": [net.weight, net.bias]}])
+    with pytest.raises(ValueError, match=r"missing \['bias'\]"):
+        check_complete(net, [{"params": [net.weight]}])
+    with pytest.raises(ValueError, match=r"twice \['weight'\]"):
+        check_complete(net, [{"params": [net.weight, net.bias]}, {"params": [net.weight]}])
+    with pytest.raises(ValueError, match="1 not trainable"):
+        check_complete(net, [{"params": [net.weight, net.bias, nn.Parameter(torch.zeros(1))]}])
+
+
+@given(
+    depth=st.integers(1, 4),
+    tied=st.booleans(),
+    no_decay=st.booleans(),
+    layer_decay=st.none() | st.floats(0.1, 1),
+    lr=st.floats(1e-4, 1),
+    decay=st.floats(0, 1),
+)
+def test_every_parameter_is_in_one_group_whose_settings_are_unlike_the_others(
+    depth, tied, no_decay, layer_decay, lr, decay
+):
+    net = TinyGPT(depth=depth, tied=tied)
+    groups = Groups(no_decay=no_decay, layer_decay=layer_decay).split(net, lr, decay)
+    check_complete(net, groups)
+    assert len({(group["lr"], group["weight_decay"]) for group in groups}) == len(groups)
+    assert max(group["lr"] for group in groups) == lr
+    assert all(group["weight_decay"] in (0, decay) for group in groups)

@@ -1,0 +1,114 @@
+"""Warmup and plateau together: against torch's ReduceLROnPlateau, closed forms, and resumes at every cut."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from kasoku.optim.plateau import Plateau
+
+BASE = 0.5
+
+
+def optimizer(lr=BASE):
+    return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
+
+
+def flat(step):
+    return 1.0
+
+
+def warm(step):
+    return min(1.0, (step + 1) / 6)
+
+
+def advance(scheduler):
+    scheduler.optimizer.step()
+    scheduler.step()
+    return scheduler.optimizer.param_groups[0]["lr"]
+
+
+@given(
+    values=st.lists(st.floats(-2, 2).map(lambda value: round(value, 2)), min_size=1, max_size=30),
+    mode=st.sampled_from(["min", "max"]),
+    patience=st.integers(0, 3),
+    cooldown=st.integers(0, 3),
+    threshold=st.sampled_from([0.0, 1e-4, 0.2]),
+)
+def test_without_warmup_as_torch(values, mode, patience, cooldown, threshold):
+    shape = {"mode": mode, "factor": 0.5, "patience": patience, "cooldown": cooldown, "threshold": threshold}
+    ours, theirs = optimizer(), optimizer()
+    scheduler, reference = Plateau(ours, flat, **shape), ReduceLROnPlateau(theirs, eps=0, **shape)
+    values = [abs(value) for value in values]  # torch's relative threshold turns round below zero
+    for value in values:
+        scheduler.observe(value)
+        reference.step(value)
+        assert ours.param_groups[0]["lr"] == pytest.approx(theirs.param_groups[0]["lr"])
+
+
+def test_a_negative_metric_improves_downwards():
+    scheduler = Plateau(optimizer(), flat, patience=0, threshold=0.1)
+    for value in (-1.0, -1.05, -1.2):
+        scheduler.observe(value)
+    assert (scheduler.best, scheduler.reduction) == (-1.2, pytest.approx(0.1))
+
+
+def test_warmup_then_reductions():
+    scheduler = Plateau(optimizer(), warm, factor=0.1, patience=0)
+    lrs = [scheduler.optimizer.param_groups[0]["lr"]]
+    for step in range(1, 10):
+        lrs.append(advance(scheduler))
+        if step in (3, 7, 8):  # the first is inside the warmup, the second sets nothing better
+            scheduler.observe(1.0)
+    expected = [BASE * warm(step) * (1 if step <= 7 else 0.1 if step == 8 else 0.01) for step in range(10)]
+    assert lrs == pytest.approx(expected)
+
+
+def test_nothing_is_reduced_in_the_warmup():
+    scheduler = Plateau(optimizer(), warm, patience=0)
+    for _ in range(4):
+        scheduler.observe(1.0)
+    assert scheduler.reduction == 1.0
+
+
+def test_reductions_end_at_min_factor_and_nan_counts_as_no_improvement():
+    scheduler = Plateau(optimizer(), flat, factor=0.5, patience=0, min_factor=0.2)
+    for _ in range(5):
+        scheduler.observe(float("nan"))
+    assert scheduler.optimizer.param_groups[0]["lr"] == pytest.approx(BASE * 0.2)
+    assert scheduler.best is None
+
+
+def run(scheduler, start, values):
+    lrs = []
+    for step in range(start, len(values)):
+        lrs.append(advance(scheduler))
+        scheduler.observe(values[step])
+    return lrs
+
+
+def test_resume_at_every_cut_equals_the_straight_run():
+    values = [3, 2, 2, 2, 1, 1, 1, 1, 0.5, 0.5, 0.5, 0.5]
+    shape = {"factor": 0.5, "patience": 1, "cooldown": 1}
+    straight = run(Plateau(optimizer(), warm, **shape), 0, values)
+    for cut in range(len(values) + 1):
+        scheduler = Plateau(optimizer(), warm, **shape)
+        before = run(scheduler, 0, values[:cut])
+        fresh = optimizer()
+        resumed = Plateau(fresh, warm, **shape)
+        fresh.load_state_dict(scheduler.optimizer.state_dict())
+        resumed.load_state_dict(scheduler.state_dict())
+        assert before + run(resumed, cut, values) == straight
+
+
+def test_a_resumed_run_takes_its_base_lr_from_the_present_configuration():
+    scheduler = Plateau(optimizer(), flat, factor=0.5, patience=0)
+    for _ in range(3):
+        scheduler.observe(1.0)
+    fresh = optimizer(lr=2.0)
+    resumed = Plateau(fresh, flat, factor=0.5, patience=0)
+    fresh.load_state_dict(scheduler.optimizer.state_dict())
+    resumed.load_state_dict(scheduler.state_dict())
+    assert fresh.param_groups[0]["lr"] == pytest.approx(2.0 * 0.25)
+    assert all(isinstance(value, int | float) for value in scheduler.state_dict().values())

@@ -9,11 +9,12 @@ import torch.nn.functional as F
 from annotated_types import Ge
 from torch import Tensor
 
+from kasoku.checked import checked
 from kasoku.data import cifar10_files as files
 from kasoku.data.images import Augment, Flip, Images, Padding, images
 from kasoku.data.memory import Count, InMemory, Seed
 from kasoku.data.order import stratified
-from kasoku.faults import ConfigError, Fault, check_call
+from kasoku.faults import ConfigError, Fault
 
 MEAN = (0.4914, 0.4822, 0.4465)  # of the 50 000 training images, pixels in [0, 1]
 STD = (0.2470, 0.2435, 0.2616)
@@ -24,12 +25,13 @@ IMAGES = 50_000
 class CIFAR10(InMemory):
     """x float32 [B, 3, size, size], standardised per channel; y int64 [B].
 
-    Read from the official python batches under `root`, which are downloaded where they are missing. Validation images are
-    taken from the training images, stratified, by the seed; with `val_size` 0 all 50 000 train and validation is the test
-    set, for runs whose protocol has no validation set. Source: A. Krizhevsky, "Learning Multiple Layers of Features from
-    Tiny Images", 2009. Raises ConfigError naming `data.<key>`.
+    Read from the official python batches under `root`, which are downloaded where they are missing. Validation images
+    are taken from the training images, stratified, by the seed; with `val_size` 0 all 50 000 train and validation is
+    the test set, for runs whose protocol has no validation set. Raises ConfigError naming `data.<key>`.
+    Source: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
     """
 
+    @checked("data.")
     def __init__(
         self,
         *,
@@ -45,9 +47,7 @@ class CIFAR10(InMemory):
         drop_last: bool = True,
         seed: Seed = 0,
     ):
-        given = {"batch_size": batch_size, "eval_batch_size": eval_batch_size, "val_size": val_size, "size": size}
-        drawn = {"flip": flip, "translate": translate, "padding": padding, "cutout": cutout, "seed": seed}
-        if faults := check_call(CIFAR10, given | drawn, "data.") or list(_misfits(size, translate, cutout, val_size)):
+        if faults := _misfits(size, translate, cutout, val_size):
             raise ConfigError(*faults)
         super().__init__(batch_size=batch_size, eval_batch_size=eval_batch_size, drop_last=drop_last, seed=seed)
         self.root = Path(root)
@@ -88,7 +88,7 @@ def _misfits(size: int, translate: int, cutout: int, val_size: int) -> list[Faul
 
 
 def standardized(pixels: Tensor, size: int) -> Tensor:
-    """uint8 [N, 3, 32, 32] -> float32 [N, 3, size, size], averaged over squares, each channel with mean 0 and variance 1."""
+    """uint8 [N, 3, 32, 32] -> float32 [N, 3, size, size]: means of squares, each channel of mean 0 and variance 1."""
     x = pixels.float().div_(255)
     x = F.avg_pool2d(x, SIDE // size) if size != SIDE else x
     return x.sub_(torch.tensor(MEAN)[:, None, None]).div_(torch.tensor(STD)[:, None, None])

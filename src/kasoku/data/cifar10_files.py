@@ -1,4 +1,4 @@
-"""CIFAR-10's official python batches: where they come from and how they are read, without running what a pickle may hold."""
+"""CIFAR-10's official python batches: fetched, and read without running what a pickle may hold."""
 
 import hashlib
 import pickle
@@ -41,7 +41,7 @@ class ArraysOnly(pickle.Unpickler):
 
 
 def read(root: Path, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """uint8 [N, 3, 32, 32] and int64 [N] from the batches `names` under `root`. ConfigError naming a file that is broken."""
+    """uint8 [N, 3, 32, 32] and int64 [N] from the batches `names` under `root`. ConfigError naming a broken file."""
     pixels, labels = zip(*(_batch(root / FOLDER / name) for name in names), strict=True)
     return np.concatenate(pixels), np.concatenate(labels)
 
@@ -58,7 +58,7 @@ def _batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def ensure(root: Path) -> None:
-    """Have the batches in `root`: from its archive if that is there, else downloaded. ConfigError where they can't be had."""
+    """Have the batches in `root`: from its archive if that is there, else downloaded. ConfigError if that fails."""
     if all((root / FOLDER / name).is_file() for name in TRAIN + TEST):
         return
     try:

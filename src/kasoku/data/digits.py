@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kasoku.checked import checked
 from kasoku.data.memory import Count, InMemory, Rows, Seed
 from kasoku.data.order import stratified
-from kasoku.faults import MISSING, ConfigError, Fault, check_call
+from kasoku.faults import MISSING, ConfigError, Fault
 
 BRIGHTEST = 16.0
 
@@ -21,6 +22,7 @@ class Digits(InMemory):
     Raises ConfigError naming `data.<key>` for a value out of range.
     """
 
+    @checked("data.")
     def __init__(
         self,
         *,
@@ -32,14 +34,6 @@ class Digits(InMemory):
         drop_last: bool = True,
         seed: Seed = 0,
     ):
-        sizes = {
-            "batch_size": batch_size,
-            "eval_batch_size": eval_batch_size,
-            "val_size": val_size,
-            "test_size": test_size,
-        }
-        if faults := check_call(Digits, sizes | {"seed": seed}, "data."):
-            raise ConfigError(*faults)
         super().__init__(batch_size=batch_size, eval_batch_size=eval_batch_size, drop_last=drop_last, seed=seed)
         self.val_size = val_size
         self.test_size = test_size

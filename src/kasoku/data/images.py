@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kasoku.data.memory import Gather, Rows
+from kasoku.data.memory import Batch, Gather, Rows
 from kasoku.data.order import AUGMENT, FLIP, generator
 
 Flip = Literal["none", "random", "alternate"]
@@ -19,9 +19,9 @@ class Augment:
     """Random changes of training images.
 
     Args:
-        flip: left-right: `random` flips an image in half of the epochs; `alternate` flips a random half of the images in
-            the first epoch and then every image in every other epoch, so that two epochs always show both sides (K.
-            Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", arXiv 2404.00498).
+        flip: left-right: `random` flips an image in half of the epochs; `alternate` flips a random half of the images
+            in the first epoch and then every image in every other epoch, so that two epochs always show both sides
+            (K. Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", arXiv 2404.00498).
         translate: pixels an image may move in each direction, evenly drawn; what moves in is filled by `padding`:
             the mirrored image, or zeros (the mean of standardised images).
         cutout: side in pixels of a square set to zero, its centre anywhere, clipped at the border (T. DeVries,
@@ -41,7 +41,7 @@ class Augment:
 
 @dataclass(frozen=True)
 class Draws:
-    """What happens to each image of a set in one epoch: flip [N], and the corner of the crop and the cutout's centre, [N, 2]."""
+    """Random numbers of an epoch for each image of a set: flip [N], the crop's corner, the cutout's centre [N, 2]."""
 
     flip: Tensor
     corner: Tensor
@@ -71,6 +71,11 @@ class Images(Rows):
     augment: Augment
     seed: int
 
+    def batch(self, start: int, end: int) -> Batch:
+        t = self.augment.translate
+        x = self.x[start:end]
+        return x[:, :, t : x.shape[2] - t, t : x.shape[3] - t], self.y[start:end]
+
     def gather(self, index: Tensor, epoch: int) -> Gather:
         """What returns the images `index[part]` as the epoch shows them."""
         if self.augment.none:
@@ -82,7 +87,7 @@ class Images(Rows):
         # every crop of every image as a view, so that one indexing picks the images and their crops
         crops = self.x.unfold(2, height, 1).unfold(3, width, 1)
 
-        def gathered(part: slice) -> tuple[Tensor, Tensor]:
+        def gathered(part: slice) -> Batch:
             top, left = drawn.corner[part].unbind(1)
             x = crops[index[part], :, top, left] if margin else self.x.index_select(0, index[part])
             if self.augment.flip != "none":
@@ -102,7 +107,7 @@ def images(x: Tensor, y: Tensor, augment: Augment, seed: int) -> Images:
 
 
 def cut_out(x: Tensor, centre: Tensor, side: int) -> Tensor:
-    """`x` [B, C, H, W] with zeros in the `side` x `side` square around each `centre` [B, 2], as far as it lies inside."""
+    """`x` [B, C, H, W] with zeros in the `side` x `side` square around each `centre` [B, 2], clipped to the image."""
     rows = torch.arange(x.shape[2], device=x.device) - centre[:, :1] + side // 2
     columns = torch.arange(x.shape[3], device=x.device) - centre[:, 1:] + side // 2
     inside = ((rows >= 0) & (rows < side))[:, :, None] & ((columns >= 0) & (columns < side))[:, None, :]

@@ -1,7 +1,7 @@
 """Data without workers or collation: tensors on the device, a batch is a view of rows gathered from them."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Protocol, Self
 
@@ -9,7 +9,7 @@ import torch
 from annotated_types import Ge, Le
 from torch import Tensor
 
-from kasoku.data.module import DataModule
+from kasoku.data.module import DataModule, Loader
 from kasoku.data.order import Order, Shard, eval_bounds, train_batches, train_positions
 
 Batch = tuple[Tensor, Tensor]
@@ -42,6 +42,9 @@ class Source(Protocol):
     def batch(self, start: int, end: int) -> Batch:
         """The samples start .. end - 1 for evaluation."""
 
+    def rest(self) -> list[Batch]:
+        """What evaluation shows besides: what is left that makes no whole sample."""
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -70,8 +73,11 @@ class Rows:
     def batch(self, start: int, end: int) -> Batch:
         return self.x[start:end], self.y[start:end]
 
+    def rest(self) -> list[Batch]:
+        return []
 
-class TrainLoader:
+
+class TrainLoader(Loader):
     """The batches of an epoch from `rows`, in the order of `sampler`; see `train_positions` for shards and `drop_last`.
 
     `begin()` says how many batches of the epoch are done; iteration yields the rest. It is asked at the first batch and
@@ -99,23 +105,17 @@ class TrainLoader:
             x, y = gather(slice(start, start + self.chunk))
             yield from zip(x.split(self.batch_size), y.split(self.batch_size), strict=True)
 
-    # Lightning takes a loader without these two for one that cannot resume. The position is in the DataModule's state.
-
-    def state_dict(self) -> dict[str, int]:
-        """Nothing: see `DataModule.state_dict`."""
-        return {}
-
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Nothing: see `DataModule.load_state_dict`."""
-
 
 class EvalLoader:
-    """The samples of `rows`, batch after batch, every one once over all ranks (see `eval_bounds`), then the batches `rest`."""
+    """The samples of `rows`, batch after batch, every one once over all ranks (see `eval_bounds`).
 
-    def __init__(self, rows: Source, batch_size: int, shard: Shard, rest: Sequence[Batch] = ()):
+    The rest of `rows` is one batch more, which several processes leave out: they need the same number of batches each.
+    """
+
+    def __init__(self, rows: Source, batch_size: int, shard: Shard):
         self.rows = rows
         self.bounds = eval_bounds(len(rows), batch_size, shard)
-        self.rest = rest
+        self.rest = rows.rest() if shard.world == 1 else []
 
     def __len__(self) -> int:
         return len(self.bounds) + len(self.rest)
@@ -152,13 +152,17 @@ class InMemory(DataModule):
         """Samples for training, validation and test, on the CPU."""
 
     def setup(self, stage: str | None = None) -> None:
-        """Load once, and have the samples on the trainer's device. Raises ConfigError where the data does not fit its options."""
+        """Load once, and have the samples on the trainer's device. Raises ConfigError where data and options misfit."""
         if self.order is None:
             self.train, self.val, self.test = self.load()
             self.order = self.train.order(self.seed)
         self.check_batch_size()
         device = self.device()
         self.train, self.val, self.test = self.train.to(device), self.val.to(device), self.test.to(device)
+
+    def sample(self, count: int) -> Tensor:
+        """x of the first `count` training samples as they are: for nets that are prepared with data."""
+        return self.train.batch(0, min(count, len(self.train)))[0]
 
     def train_dataloader(self) -> TrainLoader:
         assert self.order is not None

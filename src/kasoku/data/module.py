@@ -9,11 +9,25 @@ from kasoku.data.order import Order, Shard
 from kasoku.faults import ConfigError, Fault
 
 
+class Loader:
+    """What an epoch's batches are taken from. The position in the epoch is in the DataModule's state, not here.
+
+    Lightning takes a loader without the two methods for one that cannot resume, and warns.
+    """
+
+    def state_dict(self) -> dict[str, int]:
+        """Nothing: see `DataModule.state_dict`."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Nothing: see `DataModule.load_state_dict`."""
+
+
 class DataModule(pl.LightningDataModule):
     """Data for training, validation and test, in an order that a resumed run takes up at the exact next batch.
 
-    After `setup()`: `input_shape` of one sample, `num_classes` (size of the vocabulary for text), `train_size` in samples,
-    `tokens_per_sample` (None where the data has no tokens). Batches are tuples (x, y).
+    After `setup()`: `input_shape` of one sample, `num_classes` (size of the vocabulary for text), `train_size` in
+    samples, `tokens_per_sample` (None where the data has no tokens). Batches are tuples (x, y).
     """
 
     batch_size: int

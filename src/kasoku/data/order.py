@@ -69,8 +69,9 @@ def train_batches(size: int, batch_size: int, shard: Shard, drop_last: bool) -> 
 def train_positions(size: int, batch_size: int, shard: Shard, drop_last: bool) -> Tensor:
     """int64: where in the global order the samples of this rank stand, batch after batch.
 
-    Step i of `world` processes takes the same `world * batch_size` samples as step i of one process with that batch size;
-    rank r has the r-th part of them. What is left at the end is dropped (`drop_last`) or shared out evenly.
+    Step i of `world` processes takes the same `world * batch_size` samples as step i of one process with that batch
+    size; rank r has the r-th part of them. What is left at the end is dropped (`drop_last`) or shared out evenly, less
+    what does not go round.
     """
     whole, left = divmod(size, batch_size * shard.world)
     cut = size - left
@@ -84,8 +85,8 @@ def train_positions(size: int, batch_size: int, shard: Shard, drop_last: bool) -
 def eval_bounds(size: int, batch_size: int, shard: Shard) -> list[tuple[int, int]]:
     """[start, end) of this rank's evaluation batches: all ranks together see every sample once, in order.
 
-    Every rank has the same number of batches (collectives in a step would wait for ever otherwise), their sizes differ by
-    one at most, and none is above `batch_size`.
+    Every rank has the same number of batches (collectives in a step would wait for ever otherwise), their sizes differ
+    by one at most, and none is above `batch_size`.
     """
     batches = -(-size // (batch_size * shard.world))
     parts = batches * shard.world

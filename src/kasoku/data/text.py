@@ -5,20 +5,22 @@ from typing import Annotated
 
 from annotated_types import Ge, Interval
 
-from kasoku.data.memory import Count, EvalLoader, InMemory, Seed
+from kasoku.checked import checked
+from kasoku.data.memory import Count, InMemory, Seed
 from kasoku.data.tokens import Level, Sampling, Windows, read
-from kasoku.faults import ConfigError, Fault, check_call
+from kasoku.faults import ConfigError, Fault
 
 
 class Text(InMemory):
     """x int64 [B, block_size], y int64 [B, block_size]: y is x one position later.
 
     The file's first part is for training, then come validation and test (`test_fraction` 0: tested on validation). They
-    share no token. Training windows are described at `kasoku.data.tokens.Windows`; validation covers its whole part once in
-    windows side by side, the last of them shorter (left out where several processes share the work).
+    share no token. Training windows are described at `kasoku.data.tokens.Windows`; validation covers its whole part
+    once in windows side by side, the last of them shorter (left out where several processes share the work).
     Raises ConfigError naming `data.<key>`.
     """
 
+    @checked("data.")
     def __init__(
         self,
         *,
@@ -34,11 +36,6 @@ class Text(InMemory):
         drop_last: bool = True,
         seed: Seed = 0,
     ):
-        given = {"path": path, "level": level, "block_size": block_size, "batch_size": batch_size, "seed": seed}
-        given |= {"eval_batch_size": eval_batch_size, "vocab_size": vocab_size, "sampling": sampling}
-        given |= {"val_fraction": val_fraction, "test_fraction": test_fraction}
-        if faults := check_call(Text, given, "data."):
-            raise ConfigError(*faults)
         if val_fraction + test_fraction >= 1:
             must = f"val_fraction + test_fraction must be below 1, test_fraction is {test_fraction}"
             raise ConfigError(Fault("data.val_fraction", val_fraction, must))
@@ -70,16 +67,6 @@ class Text(InMemory):
         if shortest < 2 * self.block_size:
             must = f"must be at most half of the shortest part of {self.path}, which has {shortest} tokens"
             raise ConfigError(Fault("data.block_size", self.block_size, must))
-
-    def val_dataloader(self) -> EvalLoader:
-        return self._eval(self.val)
-
-    def test_dataloader(self) -> EvalLoader:
-        return self._eval(self.test)
-
-    def _eval(self, windows: Windows) -> EvalLoader:
-        shard = self.shard()
-        return EvalLoader(windows, self.eval_batch_size, shard, windows.rest() if shard.world == 1 else ())
 
 
 def existing(path: str | None) -> Path:

@@ -1,4 +1,4 @@
-"""Text as numbers: files of characters, bytes or token ids, memory-mapped, and the windows that a language model reads."""
+"""Text as numbers: files of characters, bytes or token ids, memory-mapped, and the windows of a language model."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -16,6 +16,7 @@ from kasoku.faults import ConfigError, Fault
 Level = Literal["char", "byte", "token"]
 Sampling = Literal["random", "blocks"]
 
+CPU = torch.device("cpu")
 ASCII = 128
 SCANNED = 1 << 24  # ids looked at in one go
 RESIDENT_BYTES = 1 << 30  # a larger file stays in host memory, its windows are sent to the device
@@ -34,7 +35,7 @@ class Tokens:
 def read(path: Path, level: Level) -> Tokens:
     """The file as numbers.
 
-    `char`: classes are the distinct characters in order of their code points; an ASCII file is mapped, another is decoded
+    `char`: classes are the distinct characters in order of their code points; an ASCII file is mapped, another decoded
     from UTF-8 into memory. `byte`: mapped, 256 classes. `token`: a `.bin` of uint16 or a one-dimensional whole-number
     `.npy`, mapped; classes up to the largest id. Raises ConfigError naming `data.path` or `data.level`.
     """
@@ -61,9 +62,9 @@ def _characters(path: Path) -> Tokens:
     for part in _parts(ids):
         seen[part] = True
     if seen[ASCII:].any():
-        ids = np.frombuffer(path.read_bytes().decode("utf-8").encode("utf-32-le"), np.uint32)
-        points, classes = np.unique(ids, return_inverse=True)
-        return Tokens(torch.from_numpy(classes.astype(np.int32)), len(points), characters="".join(map(chr, points)))
+        text = path.read_bytes().decode("utf-8")
+        points, numbers = np.unique(np.frombuffer(text.encode("utf-32-le"), np.uint32), return_inverse=True)
+        return Tokens(torch.from_numpy(numbers.astype(np.int32)), len(points), characters="".join(map(chr, points)))
     points = np.flatnonzero(seen)
     table = torch.zeros(256, dtype=torch.int64)
     table[points] = torch.arange(len(points))
@@ -77,11 +78,9 @@ def _token_ids(path: Path) -> Tokens:
     low, high = min(int(part.min()) for part in _parts(ids)), max(int(part.max()) for part in _parts(ids))
     if low < 0:
         raise ValueError(f"it holds the id {low}")
-    if (
-        ids.dtype == np.uint16
-    ):  # few operations of torch take uint16: the same bits as int16, set right by the mask of `widen`
-        return Tokens(torch.from_numpy(ids.view(np.int16)), high + 1)
-    return Tokens(torch.from_numpy(ids), high + 1)
+    # few operations of torch take unsigned numbers: the same bits as signed ones, put right by `widen`
+    signed = ids if ids.dtype == np.uint8 else ids.view(f"i{ids.itemsize}")
+    return Tokens(torch.from_numpy(signed), high + 1)
 
 
 def _parts(ids: np.ndarray) -> Iterator[np.ndarray]:
@@ -100,8 +99,8 @@ def widen(ids: Tensor, table: Tensor | None) -> Tensor:
 class Windows:
     """A stretch of a text: samples are x = ids[o : o + block_size] and y = ids[o + 1 : o + block_size + 1].
 
-    For training the offsets o of an epoch are drawn by `sampling`: `random`, len // block_size anywhere in the stretch, so
-    that an epoch shows each token once on average; `blocks`, side by side from a random first one, in random order.
+    For training the offsets o of an epoch are drawn by `sampling`: `random`, len // block_size anywhere in the stretch,
+    so that an epoch shows each token once on average; `blocks`, side by side from a random first one, in random order.
     For evaluation they are 0, block_size, 2 * block_size, ...; `rest` is the shorter window that is left.
     """
 
@@ -109,7 +108,7 @@ class Windows:
     table: Tensor | None
     block_size: int
     sampling: Sampling = "random"
-    device: torch.device = torch.device("cpu")
+    device: torch.device = CPU
 
     @property
     def row_bytes(self) -> int:

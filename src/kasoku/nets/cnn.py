@@ -7,7 +7,8 @@ import torch
 from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
-from kasoku.faults import ConfigError, Fault, check_call
+from kasoku.checked import checked
+from kasoku.faults import ConfigError, Fault
 
 
 class CNN(nn.Module):
@@ -18,6 +19,7 @@ class CNN(nn.Module):
     Raises ConfigError naming `model.net.<key>` for a value out of range or an input that is no image.
     """
 
+    @checked("model.net.")
     def __init__(
         self,
         *,
@@ -28,12 +30,8 @@ class CNN(nn.Module):
         dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.0,
     ):
         super().__init__()
-        given = {"num_classes": num_classes, "width": width, "depth": depth, "dropout": dropout}
-        faults = check_call(CNN, given, "model.net.")
         if len(input_shape) != 3:
-            faults.append(Fault("model.net.input_shape", list(input_shape), "must be [channels, height, width]"))
-        if faults:
-            raise ConfigError(*faults)
+            raise ConfigError(Fault("model.net.input_shape", list(input_shape), "must be [channels, height, width]"))
         channels, *resolution = input_shape
         widths = [width * 2**stage for stage in range(depth)]
         stages: list[nn.Module] = []

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from annotated_types import Ge, Gt, Interval
 from torch import Tensor, nn
 
-from kasoku.faults import ConfigError, Fault, check_call
+from kasoku.checked import checked
+from kasoku.faults import ConfigError, Fault
 
 Probability = Annotated[float, Interval(ge=0, lt=1)]
 Init = Literal["scaled", "plain", "zero"]
@@ -34,6 +35,7 @@ class GPT(nn.Module):
     Learners", 2019; its CPU size in A. Karpathy's nanoGPT is n_layer 4, n_head 4, n_embd 128, block_size 64, no bias.
     """
 
+    @checked("model.net.")
     def __init__(
         self,
         *,
@@ -51,10 +53,7 @@ class GPT(nn.Module):
         embed_std: Annotated[float, Gt(0)] = 0.02,
     ):
         super().__init__()
-        given = {"num_classes": num_classes, "block_size": block_size, "n_layer": n_layer, "n_head": n_head}
-        faults = check_call(GPT, {**given, "n_embd": n_embd, "dropout": dropout, "init": init}, "model.net.")
-        faults += check_call(GPT, {"init_std": init_std, "embed_std": embed_std}, "model.net.")
-        if faults := faults or _misfits(input_shape, block_size, n_head, n_embd):
+        if faults := _misfits(input_shape, block_size, n_head, n_embd):
             raise ConfigError(*faults)
         self.block_size = block_size or input_shape[0]
         self.tokens = nn.Embedding(num_classes, n_embd)
@@ -68,14 +67,13 @@ class GPT(nn.Module):
             self.head.weight = self.tokens.weight
 
     def _initialize(self, init: Init, init_std: float | None, embed_std: float) -> None:
-        writers = {id(layer) for block in self.blocks for layer in (block.attention.out, block.mlp.out)}
         shrink = {"scaled": 1 / math.sqrt(2 * len(self.blocks)), "plain": 1.0, "zero": 0.0}[init]
-        for module in self.modules():
+        for name, module in self.named_modules():
             if isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=embed_std)
             elif isinstance(module, nn.Linear):
                 std = init_std or 1 / math.sqrt(module.in_features)
-                nn.init.normal_(module.weight, std=std * (shrink if id(module) in writers else 1))
+                nn.init.normal_(module.weight, std=std * (shrink if name.endswith(".out") else 1))
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 

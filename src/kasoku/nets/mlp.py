@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
-from kasoku.faults import ConfigError, check_call
+from kasoku.checked import checked
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
 
@@ -18,6 +18,7 @@ class MLP(nn.Module):
     Raises ConfigError naming `model.net.<key>` for a value out of range.
     """
 
+    @checked("model.net.")
     def __init__(
         self,
         *,
@@ -29,15 +30,6 @@ class MLP(nn.Module):
         activation: Literal["relu", "gelu", "silu", "tanh"] = "relu",
     ):
         super().__init__()
-        given = {
-            "num_classes": num_classes,
-            "hidden": hidden,
-            "depth": depth,
-            "dropout": dropout,
-            "activation": activation,
-        }
-        if faults := check_call(MLP, given, "model.net."):
-            raise ConfigError(*faults)
         layers: list[nn.Module] = [nn.Flatten()]
         width = math.prod(input_shape)
         for _ in range(depth):

@@ -107,9 +107,18 @@ def test_an_option_names_its_function_and_every_argument_of_it(path):
     for prefix, function, settings in nodes(path):
         checked = {key: value for key, value in settings.items() if value != "untuned"}
         assert check_call(function, checked, prefix) == []
-        keywords = {name for name, p in inspect.signature(function).parameters.items() if p.kind is p.KEYWORD_ONLY}
-        assert keywords <= settings.keys()
+        keywords = {name: p for name, p in inspect.signature(function).parameters.items() if p.kind is p.KEYWORD_ONLY}
+        assert keywords.keys() <= settings.keys()
         assert path.read_text().startswith("# ")
+
+
+@pytest.mark.parametrize("path", [*SCHEDULERS, *WARMUPS], ids=lambda path: f"{path.parent.name}={path.stem}")
+def test_an_option_and_its_function_have_the_same_defaults(path):
+    for _, function, settings in nodes(path):
+        for name, parameter in inspect.signature(function).parameters.items():
+            if parameter.default is not parameter.empty and name in settings:
+                same = settings[name] == parameter.default
+                assert same or settings[name] == pytest.approx(parameter.default, rel=1e-3)
 
 
 @pytest.mark.parametrize("total", [1, 2, 3, 10, 97, 10**6])

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch.optim.lr_scheduler import ConstantLR, LinearLR
 
 from kasoku import warmups
+from kasoku.faults import check_call
 
 RAMPS = {
     name: ramp for name, ramp in inspect.getmembers(warmups, inspect.isfunction) if ramp.__module__ == warmups.__name__
@@ -79,3 +80,28 @@ def test_the_step_after_a_ramp_would_be_exactly_at_the_base(name, length):
 def test_a_ramp_starts_above_its_start_factor(name, length, start, data):
     step = data.draw(st.integers(0, length - 1))
     assert start <= RAMPS[name](step, length, start_factor=start) <= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "refused"),
+    [
+        ("none", {"length": 0}, []),
+        ("none", {"length": "5%"}, ["length"]),
+        ("none", {"length": 1}, ["length"]),
+        ("linear", {"length": 0, "start_factor": 0}, []),
+        ("linear", {"length": "200%", "start_factor": 0.99}, ["length"]),
+        ("linear", {"length": "5 ep", "start_factor": 1}, ["length", "start_factor"]),
+        ("linear", {"length": -5, "start_factor": -0.1}, ["length", "start_factor"]),
+        ("linear", {"length": "3epochs", "step": 3}, ["length", "step"]),
+        ("constant", {"length": "3ep", "factor": 1}, []),
+        ("constant", {"length": "3ep", "factor": 1.1}, ["factor"]),
+        ("constant", {"length": "3ep", "factor": 0}, ["factor"]),
+        ("exponential", {"length": 5, "start_factor": 0.99}, []),
+        ("exponential", {"length": 5, "start_factor": 0}, ["start_factor"]),
+        ("exponential", {"length": 5, "start_factor": 1}, ["start_factor"]),
+        ("cosine", {"length": 5, "start_factor": math.nan}, ["start_factor"]),
+    ],
+)
+def test_settings_out_of_range_are_faults_of_their_keys(name, settings, refused):
+    faults = check_call(RAMPS[name], settings, "warmup.")
+    assert [fault.key for fault in faults] == [f"warmup.{key}" for key in refused]

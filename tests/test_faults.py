@@ -185,7 +185,7 @@ def test_what_is_shown_reads_as_the_same_value(value):
         ("nestrov", ["nesterov", "adam"], "nesterov"),
         ("lrr", ["lr", "eps"], "lr"),
         ("learning_rate", ["eps", "lr", "decay"], "lr"),
-        ("wd", ["momentum", "weight_decay"], "weight_decay"),
+        ("wd", ["d", "momentum", "weight_decay"], "weight_decay"),
         ("epochs", ["seed", "max_epochs"], "max_epochs"),
         ("xyz", ["lr", "d"], None),
         ("anything", [], None),

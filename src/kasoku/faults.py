@@ -113,16 +113,17 @@ def nearest(word: str, options: Iterable[str]) -> str:
 
 
 def closest(word: str, options: Iterable[str]) -> str:
-    """The option that is most like `word`, or else one that is an abbreviation or a part of it; "" if none is."""
+    """The option that is an abbreviation of `word`, most like it, or a part of it, or the reverse; "" if none is."""
     options = list(options)
-    close = difflib.get_close_matches(word, options, n=1, cutoff=0.6)
-    close += [option for option in options if word == _initials(option) or option == _initials(word)]
+    close = [option for option in options if word == _initials(option) or option == _initials(word)]
+    close += difflib.get_close_matches(word, options, n=1, cutoff=0.6)
     close += [option for option in options if min(len(word), len(option)) > 1 and (option in word or word in option)]
     return close[0] if close else ""
 
 
 def _initials(name: str) -> str:
-    return "".join(part[0] for part in name.split("_") if part)
+    parts = [part for part in name.split("_") if part]
+    return "".join(part[0] for part in parts) if len(parts) > 1 else ""
 
 
 def unknown(key: str, value: object, name: str, options: Iterable[str], what: str) -> Fault:

@@ -128,6 +128,7 @@ def test_the_answer_names_the_key_the_value_and_the_way_out(command, parts):
         "-m optimizer=sgd,nesterov,adamw seed=0,1,2",
         "-m optimizer=sgd,adam optimizer.lr=0.1,abc seed=range(0,3)",
         "-m 'scheduler=glob(*)'",
+        "hydra.mode=MULTIRUN seed=1,2",
         "--cfg job optimizer.lr=-1",
         "hydra.run.dir=here hydra.verbose=true",
         "data.seed=${seed} task_name=${hydra:runtime.choices.optimizer}",

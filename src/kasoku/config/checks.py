@@ -73,7 +73,7 @@ def _in_table(node: Values, table: Mapping[str, Any], prefix: str = "") -> Itera
 
 def _roots(values: Values, cfg: DictConfig) -> Iterator[Fault]:
     """A misspelt key at the root would be ignored without a word. Keys of the user's own are those referred to."""
-    for key in values.keys() - set(ROOT_KEYS):
+    for key in sorted(values.keys() - set(ROOT_KEYS)):
         near = difflib.get_close_matches(key, ROOT_KEYS, n=1, cutoff=0.7)
         if near and f"${{{key}" not in OmegaConf.to_yaml(cfg):
             yield Fault(key, values[key], "no such key, nothing reads it", f"did you mean {near[0]}?")

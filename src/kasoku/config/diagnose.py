@@ -79,7 +79,7 @@ class _Command:
     def __init__(self, args: argparse.Namespace, conf_dir: Path):
         self.conf_dir = conf_dir
         self.name = args.config_name or PRIMARY
-        self.multirun = args.multirun
+        self.multirun = args.multirun or "hydra.mode=MULTIRUN" in args.overrides
         self.shown_only = bool(args.cfg or args.info or args.help or args.hydra_help or args.shell_completion)
         self.lines: list[str] = args.overrides
         self.loader = _loader(args, conf_dir)
@@ -91,14 +91,10 @@ class _Command:
         repository = self.loader._parse_overrides_and_create_caching_repo(self.name, search)[1]
         choices = [override for override in overrides if _is_choice(override, repository)]
         values = [override for override in overrides if override not in choices]
-        lines, undecided = search, set[str]()
-        for choice in choices:
-            line, wrong = choose(choice, repository)
-            faults += wrong
-            lines += [line] if line else []
-            undecided |= set() if line else {choice.key_or_group}
-        cfg, wrong = self._compose(lines)
-        faults += wrong
+        chosen = [(override.key_or_group, *choose(override, repository)) for override in choices]
+        undecided = {group for group, line, _ in chosen if line is None}
+        cfg, wrong = self._compose([*search, *(line for _, line, _ in chosen if line)])
+        faults += [fault for _, _, of_choice in chosen for fault in of_choice] + wrong
         if cfg is None:
             return faults
         groups = [group for group in repository.get_group_options("", ObjectType.GROUP) if group != "hydra"]

@@ -41,6 +41,8 @@ def main() -> int:
 
     def compose_and_run() -> int:
         sys.argv[1:] = resuming.with_stored_overrides(sys.argv[1:])
+        if faults := diagnose.examine(sys.argv[1:], CONF):  # Hydra itself would run what a foreign file names
+            raise ConfigError(*faults)
         task()
         return 0 if 0 in codes else max(codes, default=0)
 
@@ -79,6 +81,9 @@ def answer(work, multirun: bool = False) -> int:  # type: ignore[no-untyped-def]
         return work()
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # whoever read our output has seen enough: train.py --help | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2

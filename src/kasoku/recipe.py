@@ -23,9 +23,10 @@ from torch.optim import Optimizer
 
 from kasoku import schedules, warmups
 from kasoku.durations import Clock, to_steps
-from kasoku.faults import MISSING, ConfigError, Fault, check_call, is_length, show
+from kasoku.faults import MISSING, ConfigError, Fault, check_call, has_lengths
 from kasoku.optim.bridge import DrivenLR, Factor
 from kasoku.optim.groups import Groups
+from kasoku.optim.schedule_free import is_schedule_free
 
 Bound = partial  # a callable with its settings bound, as `_partial_: true` makes it
 
@@ -58,6 +59,9 @@ class Recipe:
         for prefix, part in parts.items():
             settings = {name: value for name, value in part.keywords.items() if value != "untuned"}
             faults += check_call(part.func, settings, prefix) + _missing(part, prefix)
+        if is_schedule_free(self.optimizer.func) and self.schedule.func is not schedules.constant:
+            must = f"{self.optimizer.func.__name__} takes no schedule: its average of the weights replaces the decay"
+            faults.append(Fault("scheduler", self.schedule.func.__name__, must, "use scheduler=constant"))
         if faults:
             raise ConfigError(*faults)
 
@@ -140,18 +144,14 @@ def _bind(schedule: Bound[float], clock: Clock, warmup: int, prefix: str) -> Fac
         must = f"{name} needs to know how many steps the run has, which max_time alone or data without a length hide"
         raise ConfigError(Fault("scheduler", name, must, "give trainer.max_steps or trainer.max_epochs"))
     shape = {
-        name: _in_steps(prefix + name, value, clock) if _has_lengths(hints[name]) else value
+        name: _in_steps(prefix + name, value, clock) if has_lengths(hints[name]) else value
         for name, value in schedule.keywords.items()
     }
     total = None if clock.total is None else clock.total - warmup
     wrong = schedules.check_shape(schedule.func, shape, total)
     if wrong:
-        raise ConfigError(*(Fault(prefix + name, show(schedule.keywords.get(name)), must) for name, must in wrong))
+        raise ConfigError(*(Fault(prefix + name, schedule.keywords.get(name), must) for name, must in wrong))
     return lambda step: schedule.func(step, total, **shape)
-
-
-def _has_lengths(hint: Any) -> bool:
-    return is_length(hint) or any(_has_lengths(part) for part in typing.get_args(hint))
 
 
 def _in_steps(key: str, value: Any, clock: Clock) -> Any:

@@ -1,5 +1,6 @@
 """From a composed configuration to the objects of a run. The only caller of Hydra's instantiate."""
 
+import copy
 import inspect
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,6 +40,7 @@ def build(
         ConfigError: every fault that shows without training: targets that do not exist, unknown or missing keys, values
             out of range, devices that the machine lacks, data that is not there.
     """
+    cfg = _without_replaced(cfg, overrides)
     faults = machine_faults(cfg.trainer) + list(_call_faults(cfg, trusted))
     if faults:
         raise ConfigError(*faults)
@@ -67,7 +69,7 @@ def build_recipe(cfg: DictConfig) -> Recipe:
     drives = {name: make(scheduler[name], f"scheduler.{name}") for name in DRIVEN if _is_node(scheduler.get(name))}
     return Recipe(
         optimizer=make(_without(optimizer, NOT_THE_OPTIMIZERS), "optimizer"),
-        schedule=make(_without(scheduler, drives), "scheduler"),
+        schedule=make(_without(scheduler, DRIVEN), "scheduler"),
         warmup=make(cfg.warmup, "warmup"),
         groups=make(optimizer.groups, "optimizer.groups"),
         drives=drives,
@@ -86,6 +88,22 @@ def build_module(model: DictConfig, data: pl.LightningDataModule) -> pl.Lightnin
     loss = make(model.loss, "model.loss") if model.get("loss") else None
     metrics = {name: make(node, f"model.metrics.{name}") for name, node in (model.get("metrics") or {}).items()}
     return Module(net, loss, metrics)
+
+
+def _without_replaced(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """`cfg` where a node whose `_target_` the command replaced keeps only what the command gave it.
+
+    `model.net._target_=my_package.Net` alone is enough: the arguments of the net that stood there were not for it.
+    """
+    cfg = copy.deepcopy(cfg)
+    given = {override.lstrip("+").split("=")[0] for override in overrides}
+    for replaced in (name.removesuffix("._target_") for name in given if name.endswith("._target_")):
+        node = OmegaConf.select(cfg, replaced)
+        for name in list(node):
+            kept = str(name).startswith("_") or name in FROM_DATA or name in NOT_THE_OPTIMIZERS
+            if not kept and not any(other.startswith(f"{replaced}.{name}") for other in given):
+                del node[name]
+    return cfg
 
 
 def _fill_from_data(node: DictConfig, data: pl.LightningDataModule) -> None:
@@ -150,6 +168,7 @@ def _arguments(key: str, node: DictConfig) -> dict[str, Any]:
         for name, value in values.items()
         if not name.startswith("_") and name not in skipped and not _is_node(value)
         if not (key == "warmup" and value == "untuned")
+        if not (key == "scheduler" and name in DRIVEN and value is None)
     }
 
 
@@ -173,7 +192,7 @@ def _is_node(value: Any) -> bool:
 
 
 def _without(node: DictConfig, names: Any) -> DictConfig:
-    copy: Any = OmegaConf.create(OmegaConf.to_container(node, resolve=True))
+    rest: Any = OmegaConf.create(OmegaConf.to_container(node, resolve=True))
     for name in names:
-        copy.pop(name, None)
-    return copy
+        rest.pop(name, None)
+    return rest

@@ -40,6 +40,11 @@ class Interrupts(Callback):
             for signum, handler in before.items():
                 signal.signal(signum, handler)
 
+    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Take SIGTERM back from Lightning, whose handler ends the run with exit code 0 and no checkpoint."""
+        if signal.getsignal(signal.SIGINT) == self._note:
+            signal.signal(signal.SIGTERM, self._note)
+
     def _note(self, signum: int, frame: FrameType | None) -> None:
         if self._signum:
             signal.signal(signum, signal.SIG_DFL)

@@ -16,7 +16,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 
 from kasoku.faults import ConfigError
-from kasoku.optim.plateau import ObservePlateau
+from kasoku.optim.callbacks import callbacks as optimizer_callbacks
 from kasoku.results import Result, Status
 from kasoku.training import checkpoints
 from kasoku.training.interrupts import Interrupted, Interrupts
@@ -132,7 +132,7 @@ class _Session:
         )
 
     def _callbacks(self) -> list[Callback]:
-        own = [self.stopwatch, self.log, self.watch, ObservePlateau(), RngState(), Narrator(self.log)]
+        own = [self.stopwatch, *optimizer_callbacks(), self.log, self.watch, RngState(), Narrator(self.log)]
         bar = [Bar(self.log)] if wants_bar() else []
         for callback in self.run.callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:

@@ -5,7 +5,7 @@ import netrc
 import os
 import secrets
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,8 @@ class WandbRun(WandbLogger):
     Args:
         directory: the run's directory.
         config: plain nested values, logged as the W&B run's configuration.
-        target: metric and mode whose best value the summary shows; other val/* metrics show their least if they are a
-            loss, error or perplexity, and their greatest otherwise.
+        target: the summary has best/<metric> for every val/* metric: by the target's mode for its own, the least of a
+            loss, error or perplexity, the greatest of any other.
         mode: online, offline, disabled, or auto: online where a key is configured and the server answers.
         settings: any further arguments of wandb.init (project, group, job_type, tags, name, ...).
     """
@@ -40,7 +40,7 @@ class WandbRun(WandbLogger):
         self, directory: Path, config: Mapping[str, Any], target: Any = None, mode: str = "auto", **settings: Any
     ):
         self._directory, self._target, self._mode = directory, target, mode
-        self._defined: set[str] = set()
+        self._best: dict[str, float] = {}
         self._waiting: list[tuple[dict[str, float], int | None]] = []
         self._beginning: Future[Any] | None = None
         settings.setdefault("settings", wandb.Settings(silent=True))
@@ -73,15 +73,15 @@ class WandbRun(WandbLogger):
 
     def _send(self) -> None:
         for metrics, step in self._waiting:
-            self._define(metrics)
+            self._note_best(metrics)
             super().log_metrics(metrics, step)
         self._waiting.clear()
 
-    def _define(self, names: Iterable[str]) -> None:
-        for name in names:
-            if name.startswith("val/") and name not in self._defined:
-                self._defined.add(name)
-                self.experiment.define_metric(name, summary=f"{self._direction(name)},last")
+    def _note_best(self, metrics: Mapping[str, float]) -> None:
+        for name, value in metrics.items():
+            if name.startswith("val/"):
+                better = min if self._direction(name) == "min" else max
+                self._best[f"best/{name}"] = better(value, self._best.get(f"best/{name}", value))
 
     def _direction(self, name: str) -> str:
         if self._target is not None and name == self._target.metric:
@@ -99,7 +99,7 @@ class WandbRun(WandbLogger):
             return
         run = self.experiment
         self._send()
-        run.summary.update(dict(summary))
+        run.summary.update(self._best | dict(summary))
         run.finish(exit_code=exit_code)
         if run.settings.mode == "offline":
             log.info("W&B was offline; upload with: wandb sync %s", run.settings.sync_dir)

@@ -1,0 +1,61 @@
+"""Every option of every group builds and trains for a few steps; the public names are frozen in golden.json."""
+
+import json
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from kasoku import results
+from tests.conftest import CONF, SMALL, composed, options, run_here
+
+GOLDEN = Path(__file__).parent / "golden.json"
+STEPS = ("trainer.max_steps=3", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1", "trainer.log_every_n_steps=1")
+GROUPS = ("optimizer", "scheduler", "warmup", "model", "data", "trainer", "logger", "callbacks", "experiment")
+ELSEWHERE = {  # options that need what this test does not have, and the test that has it
+    "data": {"cifar10", "image_folder", "text"},  # tests/data
+    "model": {"gpt"},  # tests/data/test_text.py
+    "trainer": {"gpu", "ddp", "fsdp"},  # tests/training/test_ddp.py
+    "experiment": {name for name in options("experiment") if not name.startswith(("digits", "none"))},
+    "logger": {"tensorboard", "wandb", "default"},  # tests/training/test_wandb.py
+}
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [f"{group}={name}" for group in GROUPS for name in options(group) if name not in ELSEWHERE.get(group, set())],
+)
+def test_the_option_trains(tmp_path, choice):
+    common = [setting for setting in SMALL if setting.split("=")[0] != choice.split("=")[0]]
+    extra = ["scheduler=constant"] if choice.startswith("optimizer=schedulefree") else []
+    assert run_here(tmp_path, *common, *STEPS, *extra, choice) == 0
+    assert results.read(tmp_path)["steps"] in (2, 3)
+
+
+def surface() -> dict[str, object]:
+    """Root keys; the options of each group; the keys of each option."""
+    found: dict[str, object] = {"root": sorted(map(str, composed()))}
+    for folder in sorted(path for path in CONF.iterdir() if path.is_dir()):
+        found[folder.name] = {name: keys(folder.name, name) for name in options(folder.name)}
+    return found
+
+
+def keys(group: str, name: str) -> list[str]:
+    if group in ("experiment", "search"):
+        return []
+    node = composed(f"{group}={name}")[group]
+    return sorted(str(key) for key in OmegaConf.to_container(node) or ())
+
+
+def test_the_public_names_are_those_of_the_golden_list():
+    """A name that goes breaks somebody's command. To change it on purpose: python -m tests.test_options."""
+    assert surface() == json.loads(GOLDEN.read_text())
+
+
+@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONF)))
+def test_every_file_says_what_it_is(path):
+    assert path.read_text().startswith("#")
+
+
+if __name__ == "__main__":
+    GOLDEN.write_text(json.dumps(surface(), indent=1) + "\n")

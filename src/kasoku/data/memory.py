@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Annotated, Any, Protocol, Self
 
 import torch
@@ -99,7 +100,13 @@ class TrainLoader(Loader):
         return self.length
 
     def __iter__(self) -> Iterator[Batch]:
-        done = self.begin()
+        yield from self._after(self.begin())
+
+    def first(self, count: int) -> Iterator[Batch]:
+        """The epoch's first `count` batches, however many are done of it."""
+        return islice(self._after(0), count)
+
+    def _after(self, done: int) -> Iterator[Batch]:
         gather = self.rows.gather(self.sampler()[self.positions], self.sampler.epoch)
         for start in range(done * self.batch_size, len(self.positions), self.chunk):
             x, y = gather(slice(start, start + self.chunk))

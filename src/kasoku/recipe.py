@@ -107,8 +107,8 @@ class Recipe:
         """The warmup's length in optimizer steps."""
         length = self.warmup.keywords.get("length", 0)
         steps = self._untuned() if length == "untuned" else _steps("warmup.length", length, clock)
-        if clock.total is not None and steps >= clock.total:
-            must = f"is {steps} steps, and must be shorter than the run of {clock.total} steps"
+        if clock.total is not None and steps > clock.total:
+            must = f"is {steps} steps, and must not be longer than the run of {clock.total} steps"
             raise ConfigError(Fault("warmup.length", length, must, "shorten it, or train longer"))
         return steps
 
@@ -147,7 +147,8 @@ def _bind(schedule: Bound[float], clock: Clock, warmup: int, prefix: str) -> Fac
         name: _in_steps(prefix + name, value, clock) if has_lengths(hints[name]) else value
         for name, value in schedule.keywords.items()
     }
-    total = None if clock.total is None else clock.total - warmup
+    # A warmup as long as the run leaves the schedule no step; its first value still shapes the ramp.
+    total = None if clock.total is None else max(1, clock.total - warmup)
     wrong = schedules.check_shape(schedule.func, shape, total)
     if wrong:
         raise ConfigError(*(Fault(prefix + name, schedule.keywords.get(name), must) for name, must in wrong))

@@ -86,14 +86,14 @@ def _unfitting(curves: Sequence[Curve], max_steps: object) -> Iterator[Fault]:
     total = max_steps if isinstance(max_steps, int) and max_steps > 0 else None
     in_steps = {curve.prefix: steps for curve in curves if (steps := _in_steps(curve, Clock(total))) is not None}
     warm = in_steps.get("warmup.", {}).get("length", 0)
-    if total is not None and warm >= total:
+    if total is not None and warm > total:
         length = next(curve.settings["length"] for curve in curves if curve.prefix == "warmup.")
-        must = f"is {warm} steps, and must be shorter than the run of {total} steps"
+        must = f"is {warm} steps, and must not be longer than the run of {total} steps"
         yield Fault("warmup.length", length, must, "shorten it, or train longer")
         return
     for prefix, function, settings in curves:
         if prefix in in_steps and prefix != "warmup.":
-            left = None if total is None else total - warm
+            left = None if total is None else max(1, total - warm)
             for name, must in schedules.check_shape(function, in_steps[prefix], left, settings):
                 yield Fault(prefix + name, settings[name], must)
 

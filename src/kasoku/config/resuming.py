@@ -1,4 +1,4 @@
-"""resume=RUN_DIR: the command of the run that is gone on with, in front of the present one."""
+"""resume=DIR: the command of the run, or of the sweep with -m, that is gone on with, in front of the present one."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,18 +14,39 @@ from kasoku.training.directory import overrides_of
 def with_stored_overrides(argv: Sequence[str]) -> list[str]:
     """`argv`, if it has resume=DIR, with the run's own overrides before it and its directory as hydra.run.dir.
 
+    With -m, DIR is a sweep's.
+
     What `argv` overrides comes later and wins, so that a resume changes on purpose what it names and nothing else.
 
     Raises:
         ConfigError: no run is in DIR.
     """
     given = [argument.removeprefix("resume=") for argument in argv if argument.startswith("resume=")]
-    if not given or given[-1] in ("", "null") or _multirun(argv):
+    if not given or given[-1] in ("", "null"):
         return list(argv)
     directory = Path(given[-1])
     flags = [argument for argument in argv if argument.startswith("-")]
     rest = [argument for argument in argv if argument not in flags]
+    if _multirun(argv):
+        return [*flags, *overrides_of_sweep(directory), *rest, f"hydra.sweep.dir={directory}"]
     return [*flags, *overrides_of(directory), *rest, f"hydra.run.dir={directory}"]
+
+
+def overrides_of_sweep(directory: Path) -> list[str]:
+    """The overrides that the sweep in `directory` was started with, and the name of its study.
+
+    Raises:
+        ConfigError: no sweep is there.
+    """
+    path = directory / "sweep.json"
+    if not path.is_file():
+        must = "holds no sweep.json, so no sweep is there" if directory.is_dir() else "there is no such folder"
+        raise ConfigError(Fault("resume", directory, must, "give the directory of a sweep, as sweeps/train/..."))
+    try:
+        stored = json.loads(path.read_text())
+        return [*stored["overrides"], *([f"sweeper.study={stored['study']}"] if "study" in stored else [])]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(Fault("resume", path, f"cannot be read: {error}")) from None
 
 
 def _multirun(argv: Sequence[str]) -> bool:

@@ -65,10 +65,10 @@ def _characters(path: Path) -> Tokens:
         text = path.read_bytes().decode("utf-8")
         points, numbers = np.unique(np.frombuffer(text.encode("utf-32-le"), np.uint32), return_inverse=True)
         return Tokens(torch.from_numpy(numbers.astype(np.int32)), len(points), characters="".join(map(chr, points)))
-    points = np.flatnonzero(seen)
+    used = np.flatnonzero(seen)
     table = torch.zeros(256, dtype=torch.int64)
-    table[points] = torch.arange(len(points))
-    return Tokens(torch.from_numpy(ids), len(points), table, "".join(map(chr, points)))
+    table[used] = torch.arange(len(used))
+    return Tokens(torch.from_numpy(ids), len(used), table, "".join(map(chr, used)))
 
 
 def _token_ids(path: Path) -> Tokens:

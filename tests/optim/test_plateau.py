@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from kasoku.faults import ConfigError
 from kasoku.optim.plateau import Plateau
+from tests.optim.loops import Toy, fit
 
 BASE = 0.5
 
@@ -112,3 +114,39 @@ def test_a_resumed_run_takes_its_base_lr_from_the_present_configuration():
     resumed.load_state_dict(scheduler.state_dict())
     assert fresh.param_groups[0]["lr"] == pytest.approx(2.0 * 0.25)
     assert all(isinstance(value, int | float) for value in scheduler.state_dict().values())
+
+
+def plateau(**shape):
+    def make(net):
+        sgd = torch.optim.SGD(net.parameters(), lr=BASE)
+        return {"optimizer": sgd, "lr_scheduler": {"scheduler": Plateau(sgd, flat, **shape), "interval": "step"}}
+
+    return make
+
+
+def test_under_lightning_every_validation_is_observed_once():
+    """A threshold so wide that only the first value improves; three validations in an epoch of six steps."""
+    module = Toy(plateau(patience=1, factor=0.5, threshold=1e9))
+    trainer = fit(module, 18, val_check_interval=2)
+    scheduler = trainer.lr_scheduler_configs[0].scheduler
+    assert scheduler.state_dict() == {"step": 18, "reduction": 0.5**4, "best": scheduler.best, "bad": 0, "resting": 0}
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "words"),
+    [
+        (
+            {"metric": "val/los"},
+            {},
+            "scheduler.metric=val/los: validation logs no such metric, .*did you mean val/loss",
+        ),
+        ({"metric": "val/los"}, {"num_sanity_val_steps": 0}, "scheduler.metric=val/los"),
+        ({}, {"limit_val_batches": 0}, "scheduler=plateau: needs validation"),
+        ({}, {"check_val_every_n_epoch": 9, "max_epochs": 3}, "scheduler=plateau: needs validation"),
+    ],
+)
+def test_faults_before_the_end_of_the_first_epoch(shape, options, words):
+    module = Toy(plateau(**shape))
+    with pytest.raises(ConfigError, match=words):
+        fit(module, 18, **options)
+    assert len(module.losses) <= 6

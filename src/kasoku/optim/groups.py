@@ -2,7 +2,7 @@
 
 import fnmatch
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
@@ -71,7 +71,9 @@ class Groups:
         kinds: Callable[[nn.Module], Mapping[str, str]] | None = None,
         one_lr: bool = False,
     ):
-        faults = [fault for i, rule in enumerate(rules) for fault in _faults(rule, f"{KEY}rules[{i}].")]
+        given = {"no_decay": no_decay, "layer_decay": layer_decay, "one_lr": one_lr}
+        faults = check_call(Groups, given, KEY)
+        faults += [fault for i, rule in enumerate(rules) for fault in _faults(rule, f"{KEY}rules[{i}].")]
         faults += [fault for pattern in frozen for fault in _unreadable(KEY + "frozen", pattern)]
         if one_lr and layer_decay not in (None, 1):
             faults.append(Fault(KEY + "layer_decay", layer_decay, ONE_LR, "set it to null"))
@@ -170,11 +172,11 @@ def check_complete(module: nn.Module, groups: Iterable[Mapping[str, Any]]) -> No
     Raises:
         ValueError: it names the parameters that are missing, are there twice, or are none of the module's.
     """
-    grouped = [id(p) for group in groups for p in group["params"]]
+    grouped = Counter(id(p) for group in groups for p in group["params"])
     trainable = {id(p): name for name, p in module.named_parameters() if p.requires_grad}
     missing = [name for key, name in trainable.items() if key not in grouped]
-    twice = [trainable.get(key, "?") for key in dict.fromkeys(grouped) if grouped.count(key) > 1]
-    foreign = len(set(grouped) - trainable.keys())
+    twice = [trainable.get(key, "?") for key, count in grouped.items() if count > 1]
+    foreign = len(grouped.keys() - trainable.keys())
     if missing or twice or foreign:
         raise ValueError(f"parameter groups: missing {missing}, twice {twice}, {foreign} not trainable ones of the net")
 

@@ -124,7 +124,7 @@ def _copied(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _inputs(trainer: pl.Trainer, count: int) -> Iterator[Tensor]:
-    """The inputs of `count` training batches, always the same ones, without moving the training loader on."""
+    """The inputs of `count` training batches, chosen by the epoch at most, without moving the training loader on."""
     strategy = trainer.strategy
     for batch in itertools.islice(_batches(trainer.train_dataloader, count), count):
         batch = strategy.batch_to_device(batch)

@@ -130,5 +130,6 @@ def _quiet() -> None:
         ".*Checkpoint directory.*",
         ".*The number of training batches.*",
         ".*LeafSpec.*",
+        ".*could not find the monitored key.*",  # a run that ends before its first validation
     ):
         warnings.filterwarnings("ignore", text)

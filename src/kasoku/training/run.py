@@ -49,6 +49,7 @@ class Run:
         resume: the checkpoint to go on from, in `directory`.
         seed, overrides: written into the result.
         started: time.time() at the command's start.
+        bar: whether a progress bar is drawn; None: where stderr is a terminal.
     """
 
     directory: Path
@@ -62,6 +63,7 @@ class Run:
     seed: int = 0
     overrides: Sequence[str] = ()
     started: float = field(default_factory=time.time)
+    bar: bool | None = None
 
     @property
     def last(self) -> Path:
@@ -114,6 +116,7 @@ class _Session:
 
     def __init__(self, run: Run):
         self.run = run
+        self.bar = wants_bar() if run.bar is None else run.bar
         self.stopwatch, self.log = Stopwatch(), StepLog()
         self.watch = TargetWatch(run.target, self.stopwatch, self.log)
         self.interrupts = Interrupts(run.last)
@@ -127,13 +130,13 @@ class _Session:
             callbacks=self._callbacks(),
             plugins=[checkpoints.WholeFiles()],
             default_root_dir=run.directory,
-            enable_progress_bar=wants_bar(),
+            enable_progress_bar=self.bar,
             enable_model_summary=False,
         )
 
     def _callbacks(self) -> list[Callback]:
         own = [self.stopwatch, *optimizer_callbacks(), self.log, self.watch, RngState(), Narrator(self.log)]
-        bar = [Bar(self.log)] if wants_bar() else []
+        bar = [Bar(self.log)] if self.bar else []
         for callback in self.run.callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
                 callback.dirpath = str(self.run.directory / "checkpoints")

@@ -29,7 +29,7 @@ bench: $(VENV)/.dev ## measurements with their baselines; BENCH=name chooses one
 	@$(BIN)/python -m bench $(BENCH)
 
 figures: $(VENV)/.runtime ## redraw the pictures of the README
-	@$(BIN)/python -m kasoku.report.figures docs/figures
+	@$(BIN)/python tools/figures.py docs/figures
 
 lock: ## resolve the newest versions into requirements*.lock
 	@$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/pip install -q uv

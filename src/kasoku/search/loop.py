@@ -1,0 +1,240 @@
+"""The loop of a sweep on one machine: ask, start, listen, tell, until the study has its trials."""
+
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from multiprocessing.connection import wait
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from optuna.trial import Trial
+
+from kasoku.search import machine
+from kasoku.search.children import Child
+from kasoku.search.job import Job, Source
+from kasoku.search.objective import Objective
+from kasoku.search.record import Sheet
+from kasoku.search.screen import Screen
+from kasoku.search.space import Parameter
+from kasoku.search.study import BEAT, Book, End, Start
+
+TICK = 0.25  # seconds between two looks at the clock
+FOREIGN = 2.0  # seconds between two looks at the trials of other machines
+GRACE = 20.0  # seconds that interrupted trials have to save a checkpoint
+HOPELESS = 5  # trials that were refused, of as many: the sweep is
+
+
+@dataclass
+class Running:
+    trial: Trial
+    child: Child
+    slot: int
+    beat: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the trials of a sweep have in common.
+
+    Args:
+        source: how a trial's configuration is composed.
+        fixed: overrides of every trial.
+        objectives: what a trial is worth.
+        directory: holds a directory for each trial.
+        workers: trials at a time on this machine; 0 to look on while others run them.
+        gpus_each: GPUs of a trial, where there are some.
+        timeout: seconds after which no trial is started.
+        one_space: the trials come from one space, so that one which is refused speaks for the others.
+    """
+
+    source: Source
+    fixed: Sequence[str]
+    objectives: Sequence[Objective]
+    directory: Path
+    workers: int
+    gpus_each: int = 1
+    timeout: float | None = None
+    one_space: bool = False
+
+
+class Loop:
+    """Runs the trials of `book`. After `run`, `signum` tells which signal ended it, 0 for none."""
+
+    def __init__(self, book: Book, plan: Plan, sheet: Sheet, screen: Screen):
+        self.book, self.plan, self.sheet, self.screen = book, plan, sheet, screen
+        self.running: dict[int, Running] = {}
+        self.signum = 0
+        self.refused: list[str] = []  # why trials were refused, as long as every one was
+        self._accepted = False
+        self._began = time.monotonic()
+        self._looked = self._wrote = 0.0
+        self._gpus = machine.visible_gpus()
+        self._threads = machine.threads_each(max(1, plan.workers))
+
+    def run(self) -> None:
+        with self._listening(), self._no_orphans():
+            while not self.signum and not self._is_hopeless:
+                self._fill()
+                if not self.running and self._is_over():
+                    break
+                self._listen()
+                self._look_around()
+            self._stop()
+        self.sheet.write(self.book, at_end=True)
+
+    @property
+    def _is_hopeless(self) -> bool:
+        return self.plan.one_space and not self._accepted and len(self.refused) >= HOPELESS
+
+    @property
+    def _timed_out(self) -> bool:
+        return self.plan.timeout is not None and time.monotonic() - self._began > self.plan.timeout
+
+    def _is_over(self) -> bool:
+        return self._timed_out or self.book.is_complete
+
+    def _fill(self) -> None:
+        """Start trials until every slot is taken or there is none to run."""
+        free = [slot for slot in range(self.plan.workers) if slot not in {r.slot for r in self.running.values()}]
+        for slot in free:
+            if self._timed_out or self.signum:
+                return
+            asked = self.book.ask()
+            if asked is None:
+                return
+            self._start(*asked, slot)
+
+    def _start(self, trial: Trial, point: dict[Parameter, Any], slot: int) -> None:
+        overrides = [*self.plan.fixed, *(parameter.override(value) for parameter, value in point.items())]
+        parameters = {parameter.key.lstrip("+"): parameter.read(value) for parameter, value in point.items()}
+        directory = self.plan.directory / str(trial.number)
+        self.book.start(trial, Start(overrides, parameters, str(directory), self.book.me))
+        gpus = tuple(machine.gpus_of_slot(slot, self._gpus, self.plan.gpus_each)) if self._gpus else None
+        metrics = tuple(objective.metric for objective in self.plan.objectives if objective.is_evaluated)
+        job = Job(trial.number, tuple(overrides), parameters, directory, metrics, self._threads, gpus)
+        child = Child(job, self.plan.source)
+        self.running[trial.number] = Running(trial, child, slot, time.monotonic())
+        self.screen.started(trial.number, parameters)
+
+    def _listen(self) -> None:
+        """Wait for a moment, answer what the trials report, and tell the study of those that ended."""
+        channels: list[Any] = [r.child.connection for r in self.running.values()]
+        channels += [r.child.sentinel for r in self.running.values()]
+        if channels:
+            wait(channels, TICK)
+        else:
+            time.sleep(TICK)
+        for running in list(self.running.values()):
+            for message in running.child.messages():
+                self._heard(running, message)
+            if running.child.has_ended:
+                for message in running.child.messages():
+                    self._heard(running, message)
+                self._ended(running)
+
+    def _heard(self, running: Running, message: tuple[Any, ...]) -> None:
+        kind, *content = message
+        if kind == "failed":
+            running.child.reason = content[0]
+            return
+        count, values = content
+        seen = running.child.seen
+        for objective in self.plan.objectives:
+            value = values.get(objective.metric)
+            if value is not None and (objective.metric not in seen or objective.better(value, seen[objective.metric])):
+                seen[objective.metric] = value
+        running.child.answer(self._report(running, count, values))
+        self.screen.reported(running.trial.number, count, values)
+
+    def _report(self, running: Running, count: int, values: dict[str, float]) -> bool:
+        """Enter a value at an evaluation; whether the trial is to stop there."""
+        if len(self.plan.objectives) > 1 or not values:
+            return False
+        running.trial.report(next(iter(values.values())), count)
+        return running.trial.should_prune()
+
+    def _ended(self, running: Running) -> None:
+        number = running.trial.number
+        del self.running[number]
+        end, result = running.child.end()
+        end = replace(end, values=self._values(end, result, running.child.seen))
+        if end.state in ("completed", "reached_target") and result and None in end.values:
+            end = replace(end, state="failed", reason=f"the run has no {self._missing(end)}")
+        if end.state == "interrupted" and not self.signum:
+            end = replace(end, state="failed", reason="ended by a signal")
+        self._count_refused(running.child.reason)
+        self.book.end(running.trial, end)
+        self.screen.ended(number, end, running.child.job.parameters)
+        self._write()
+
+    def _values(self, end: End, result: dict[str, Any] | None, seen: dict[str, float]) -> list[float | None]:
+        return [objective.value(result, seen) if result else None for objective in self.plan.objectives]
+
+    def _missing(self, end: End) -> str:
+        pairs = zip(self.plan.objectives, end.values, strict=True)
+        return " ".join(objective.metric for objective, value in pairs if value is None)
+
+    def _count_refused(self, reason: str) -> None:
+        if reason.startswith("wrong configuration"):
+            self.refused.append(reason)
+        else:
+            self._accepted = True
+
+    def _look_around(self) -> None:
+        """What is to be done every few seconds: signs of life, trials of machines that are gone, the screen."""
+        now = time.monotonic()
+        for running in self.running.values():
+            if now - running.beat > BEAT:
+                running.beat = now
+                self.book.beat(running.trial)
+        if now - self._looked > FOREIGN:
+            self._looked = now
+            self.book.give_up_lost(self.running)
+        self.screen.draw(self.book)
+
+    def _write(self) -> None:
+        """Write sweep.json, seldom enough to cost little where trials are many and short."""
+        now = time.monotonic()
+        if now - self._wrote > 1.0:
+            self.sheet.write(self.book)
+            self._wrote = time.monotonic()
+
+    def _stop(self) -> None:
+        """After a signal: let the trials save their checkpoints, then end them."""
+        for running in self.running.values():
+            running.child.interrupt()
+        deadline = time.monotonic() + GRACE
+        while self.running and time.monotonic() < deadline:
+            self._listen()
+        for running in list(self.running.values()):
+            running.child.kill()
+            self._ended(running)
+        if self.signum:
+            self.book.top_up()
+
+    @contextmanager
+    def _no_orphans(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            for running in self.running.values():
+                running.child.kill()
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        before = {signum: signal.signal(signum, self._note) for signum in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        """A first signal ends the sweep in order, a second one ends its trials at once."""
+        if self.signum:
+            for running in self.running.values():
+                running.child.kill()
+        self.signum = signum

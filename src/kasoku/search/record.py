@@ -1,0 +1,125 @@
+"""sweep.json and what the end of a sweep says: plain data out of the study."""
+
+import json
+import math
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from kasoku.files import write_text
+from kasoku.search.objective import Objective
+from kasoku.search.study import END, START, Book, counts
+
+FILE = "sweep.json"
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What sweep.json tells besides the trials."""
+
+    directory: Path
+    overrides: Sequence[str]
+    settings: dict[str, Any]
+    objectives: Sequence[Objective]
+
+    def write(self, book: Book, at_end: bool = False) -> None:
+        """Write sweep.json whole, with the parameters' importance once `at_end`."""
+        trials = [row(trial) for trial in book.trials() if START in trial.user_attrs]
+        found = [self._best_row(trial) for trial in best(book)]
+        content = {"n_trials": book.n_trials, "study": book.study.study_name, "trials": trials, "best": found}
+        write_text(self.directory / FILE, self._text(content | {"importance": importance(book) if at_end else {}}))
+
+    def write_first(self) -> None:
+        """Write a sweep.json without trials, unless there is one.
+
+        Raises:
+            FileExistsError: there is.
+        """
+        path = self.directory / FILE
+        part = path.with_name(f"{FILE}.{os.getpid()}")
+        part.write_text(self._text({"trials": [], "best": []}))
+        try:
+            os.link(part, path)
+        finally:
+            part.unlink()
+
+    def _text(self, content: dict[str, Any]) -> str:
+        head = {"overrides": list(self.overrides), "settings": self.settings}
+        return json.dumps(head | content, indent=2) + "\n"
+
+    def _best_row(self, trial: FrozenTrial) -> dict[str, Any]:
+        start = trial.user_attrs[START]
+        return {"number": trial.number, **_values(trial), "parameters": start["parameters"], "command": command(trial)}
+
+
+def row(trial: FrozenTrial) -> dict[str, Any]:
+    """A trial as sweep.json has it."""
+    start, end = trial.user_attrs[START], trial.user_attrs.get(END, {})
+    return {
+        "number": trial.number,
+        "state": end.get("state", "running"),
+        **_values(trial),
+        "reason": end.get("reason", ""),
+        "seconds": end.get("seconds"),
+        "steps": end.get("steps"),
+        "parameters": start["parameters"],
+        "overrides": start["overrides"],
+        "directory": start["directory"],
+    }
+
+
+def _values(trial: FrozenTrial) -> dict[str, Any]:
+    """`value`, or `values` where there are several objectives; null for none and for a target that was not reached."""
+    values = [value if value is not None and math.isfinite(value) else None for value in _known(trial)]
+    return {"values": values} if len(values) > 1 else {"value": values[0] if values else None}
+
+
+def _known(trial: FrozenTrial) -> Sequence[float | None]:
+    if trial.values is not None:
+        return trial.values
+    return trial.user_attrs.get(END, {}).get("values") or [None]
+
+
+def best(book: Book) -> list[FrozenTrial]:
+    """The best trial; with several objectives, those that no other one beats in all of them."""
+    complete = [t for t in book.trials() if t.state is TrialState.COMPLETE and t.values and math.isfinite(t.values[0])]
+    if not complete:
+        return []
+    if len(book.study.directions) > 1:
+        return book.study.best_trials
+    pick = max if book.study.direction.name == "MAXIMIZE" else min
+    return [pick(complete, key=lambda trial: trial.values[0])]
+
+
+def command(trial: FrozenTrial) -> str:
+    """The command that runs this trial again."""
+    return f"python train.py {shlex.join(trial.user_attrs[START]['overrides'])}"
+
+
+def importance(book: Book) -> dict[str, float]:
+    """The share of each parameter in how much the trials differ; empty where too few trials or values tell nothing.
+
+    Watanabe, Bansal, Hutter 2023, arXiv 2304.10255.
+    """
+    if len(book.study.directions) > 1:
+        return {}
+    complete = [t for t in book.trials() if t.state is TrialState.COMPLETE and t.values and math.isfinite(t.values[0])]
+    if len(complete) < 4 or len({trial.values[0] for trial in complete}) < 2:
+        return {}
+    try:
+        found = optuna.importance.get_param_importances(book.study)
+    except (ValueError, RuntimeError):
+        return {}
+    return {name: round(share, 4) for name, share in found.items()}
+
+
+def tally(book: Book) -> dict[str, int]:
+    """How many trials there are in each state."""
+    states = [t.user_attrs.get(END, {}).get("state", "") for t in book.trials() if counts(t)]
+    return {state: states.count(state) for state in dict.fromkeys(states) if state}

@@ -15,6 +15,8 @@ class Loader:
     Lightning takes a loader without the two methods for one that cannot resume, and warns.
     """
 
+    batch_sampler = None  # Lightning looks for it wherever there is a `sampler`
+
     def state_dict(self) -> dict[str, int]:
         """Nothing: see `DataModule.state_dict`."""
         return {}

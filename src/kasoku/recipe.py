@@ -12,12 +12,15 @@ warmup the schedule stands at its first value, so that the joint is continuous w
 """
 
 import inspect
+import logging
+import math
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from annotated_types import Ge
 from torch import nn
 from torch.optim import Optimizer
 
@@ -27,6 +30,8 @@ from kasoku.faults import MISSING, ConfigError, Fault, check_call, has_lengths
 from kasoku.optim.bridge import DrivenLR, Factor
 from kasoku.optim.groups import Groups
 from kasoku.optim.schedule_free import is_schedule_free
+
+log = logging.getLogger("kasoku")
 
 Bound = partial  # a callable with its settings bound, as `_partial_: true` makes it
 
@@ -41,6 +46,10 @@ class Recipe:
         warmup: a function of `kasoku.warmups` with its shape and `length` bound.
         groups: how the parameters are split into groups.
         drives: schedules of other settings, by name: "momentum" (or beta1) and "weight_decay".
+        scale_lr: "linear" multiplies every lr by r = effective batch / reference_batch_size, "sqrt" by sqrt(r). The
+            effective batch counts all devices and accumulated batches. Goyal et al. 2017, arXiv 1706.02677; Malladi et
+            al. 2022, arXiv 2205.10287.
+        reference_batch_size: the effective batch for which the lr was tuned.
 
     Raises:
         ConfigError: a setting is unknown or out of its range; all of them together.
@@ -51,11 +60,15 @@ class Recipe:
     warmup: Bound[float] = field(default_factory=lambda: partial(warmups.none, length=0))
     groups: Groups = field(default_factory=Groups)
     drives: Mapping[str, Bound[float]] = field(default_factory=dict)
+    scale_lr: Literal["none", "linear", "sqrt"] = "none"
+    reference_batch_size: Annotated[int, Ge(1)] = 64
 
     def __post_init__(self) -> None:
         parts = {"scheduler.": self.schedule, "warmup.": self.warmup}
         parts |= {f"scheduler.{name}.": schedule for name, schedule in self.drives.items()}
         faults = check_call(self.optimizer.func, self.optimizer.keywords, "optimizer.")
+        scaling = {"scale_lr": self.scale_lr, "reference_batch_size": self.reference_batch_size}
+        faults += check_call(Recipe, scaling, "optimizer.")
         for prefix, part in parts.items():
             settings = {name: value for name, value in part.keywords.items() if value != "untuned"}
             faults += check_call(part.func, settings, prefix) + _missing(part, prefix)
@@ -70,15 +83,38 @@ class Recipe:
         """The base lr: what the schedule's factor multiplies."""
         return float(self.optimizer.keywords["lr"])
 
+    def with_lr(self, lr: float) -> "Recipe":
+        """This recipe at the base lr `lr`; what other rates the optimizer has, as Muon's adamw_lr, keep their ratio."""
+        return replace(self, optimizer=partial(_scaled(self.optimizer, lr / self.lr), lr=lr))
+
     def configure(self, module: nn.Module, clock: Clock) -> dict[str, Any]:
         """Parameter groups, optimizer and scheduler for `module`, in the form that Lightning takes.
 
         Raises:
             ConfigError: a length does not fit the run, or the schedule needs a horizon that the run does not have.
         """
-        groups = self.groups.split(module, lr=self.lr, weight_decay=self.optimizer.keywords.get("weight_decay", 0.0))
-        optimizer = self.optimizer(groups)
+        bound = _scaled(self.optimizer, self.lr_scale(clock))
+        lr, weight_decay = bound.keywords["lr"], bound.keywords.get("weight_decay", 0.0)
+        optimizer = bound(self.groups.split(module, lr=float(lr), weight_decay=weight_decay))
         return {"optimizer": optimizer, "lr_scheduler": self._scheduler(optimizer, clock)}
+
+    def lr_scale(self, clock: Clock) -> float:
+        """What `scale_lr` multiplies every lr by in a run with this clock; said in the log.
+
+        Raises:
+            ConfigError: the data does not tell its batch size.
+        """
+        if self.scale_lr == "none":
+            return 1.0
+        if clock.samples is None:
+            must = "needs the batch size, which this data does not tell"
+            fix = "give the LightningDataModule an attribute batch_size, or set it to none"
+            raise ConfigError(Fault("optimizer.scale_lr", self.scale_lr, must, fix))
+        ratio = clock.samples / self.reference_batch_size
+        scale = ratio if self.scale_lr == "linear" else math.sqrt(ratio)
+        batches = f"effective batch {clock.samples} / {self.reference_batch_size}"
+        log.info("lr %g x %.4g (%s, %s)", self.lr, scale, self.scale_lr, batches)
+        return scale
 
     def _scheduler(self, optimizer: Optimizer, clock: Clock) -> dict[str, Any]:
         if isinstance(self.schedule.func, type):
@@ -120,6 +156,20 @@ class Recipe:
             must = f"needs an optimizer with beta2, {self.optimizer.func.__name__} has none"
             raise ConfigError(Fault("warmup.length", "untuned", must, "give a length, such as 5%"))
         return round(2 / (1 - betas[1]))
+
+
+def learning_rates(optimizer: Bound[Optimizer]) -> dict[str, float]:
+    """The learning rates among an optimizer's settings, given or by default: lr, and others such as adamw_lr."""
+    defaults = {name: p.default for name, p in inspect.signature(optimizer.func).parameters.items()}
+    rates = {name: v for name, v in (defaults | optimizer.keywords).items() if name == "lr" or name.endswith("_lr")}
+    return {name: float(v) for name, v in rates.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+
+
+def _scaled(optimizer: Bound[Optimizer], scale: float) -> Bound[Optimizer]:
+    """`optimizer` with every learning rate multiplied; to 12 digits, so that 0.003 x 0.6 is the number 0.0018."""
+    if scale == 1:
+        return optimizer
+    return partial(optimizer, **{name: float(f"{v * scale:.12g}") for name, v in learning_rates(optimizer).items()})
 
 
 def _missing(part: Bound[Any], prefix: str) -> list[Fault]:

@@ -23,7 +23,7 @@ from kasoku.training.run import Run
 from kasoku.training.target import Target
 
 FROM_DATA = ("input_shape", "num_classes")  # null in a model's file: taken from the data
-NOT_THE_OPTIMIZERS = ("groups", "scale_lr", "reference_batch_size")
+NOT_THE_OPTIMIZERS = ("groups", "scale_lr", "reference_batch_size", "find_lr")
 DRIVEN = ("momentum", "weight_decay")
 
 
@@ -65,7 +65,7 @@ def build(
 
 def build_recipe(cfg: DictConfig) -> Recipe:
     """Optimizer, schedule, warmup and parameter groups of `cfg`."""
-    optimizer, scheduler = cfg.optimizer, cfg.scheduler
+    optimizer, scheduler = _with_fused(cfg.optimizer, cfg.trainer), cfg.scheduler
     drives = {name: make(scheduler[name], f"scheduler.{name}") for name in DRIVEN if _is_node(scheduler.get(name))}
     return Recipe(
         optimizer=make(_without(optimizer, NOT_THE_OPTIMIZERS), "optimizer"),
@@ -73,7 +73,16 @@ def build_recipe(cfg: DictConfig) -> Recipe:
         warmup=make(cfg.warmup, "warmup"),
         groups=make(optimizer.groups, "optimizer.groups"),
         drives=drives,
+        **{name: optimizer[name] for name in ("scale_lr", "reference_batch_size") if name in optimizer},
     )
+
+
+def _with_fused(optimizer: DictConfig, trainer: DictConfig) -> DictConfig:
+    """`optimizer` with `fused: null` decided: yes, unless a loss scaler has to unscale gradients for clipping."""
+    if "fused" not in optimizer or optimizer.fused is not None:
+        return optimizer
+    scaled = str(trainer.get("precision")).startswith("16") and trainer.get("gradient_clip_val") is not None
+    return OmegaConf.merge(optimizer, {"fused": not scaled})  # type: ignore[return-value]
 
 
 def build_module(model: DictConfig, data: pl.LightningDataModule) -> pl.LightningModule:

@@ -1,5 +1,6 @@
 """resume=DIR: the command of the run, or of the sweep with -m, that is gone on with, in front of the present one."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,9 +1,11 @@
 """The LightningModule around a plain network."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import pytorch_lightning as pl
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torchmetrics import Metric
 
 from kasoku.recipe import Recipe
@@ -42,6 +44,17 @@ class Module(pl.LightningModule):
         self.recipe = recipe
 
     configure_optimizers = configure_optimizers  # type: ignore[assignment]
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Lightning notes the running hook some thirty times a batch, which need not be a parameter's business."""
+        if name == "_current_fx_name":
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
+    def configure_gradient_clipping(self, optimizer: Optimizer, gradient_clip_val: Any = None, **kwargs: Any) -> None:
+        if gradient_clip_val is not None:
+            super().configure_gradient_clipping(optimizer, gradient_clip_val, **kwargs)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x)

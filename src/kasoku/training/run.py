@@ -20,6 +20,7 @@ from kasoku.optim.callbacks import callbacks as optimizer_callbacks
 from kasoku.results import Result, Status
 from kasoku.training import checkpoints
 from kasoku.training.interrupts import Interrupted, Interrupts
+from kasoku.training.lean import make_lean
 from kasoku.training.metrics_file import MetricsFile
 from kasoku.training.narrator import Bar, Narrator, wants_bar
 from kasoku.training.rng import RngState
@@ -133,6 +134,7 @@ class _Session:
             enable_progress_bar=self.bar,
             enable_model_summary=False,
         )
+        make_lean(self.trainer, run.module)
 
     def _callbacks(self) -> list[Callback]:
         own = [self.stopwatch, *optimizer_callbacks(), self.log, self.watch, RngState(), Narrator(self.log)]

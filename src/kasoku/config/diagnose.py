@@ -162,6 +162,7 @@ class _Command:
             faults, untrusted = check(cfg), faults_of_targets(cfg, allowed) + faults_of_hydra(cfg.hydra, allowed)
         if self.multirun:
             given = {override.key_or_group for override in values if not override.is_sweep_override()}
+            given.discard("resume")  # is the sweep's, not that of a run
             faults = [fault for fault in faults if fault.key in given]
         return faults + untrusted
 

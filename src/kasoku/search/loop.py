@@ -165,6 +165,8 @@ class Loop:
             end = replace(end, state="failed", reason=f"the run has no {self._missing(end)}")
         if end.state == "interrupted" and not self.signum:
             end = replace(end, state="failed", reason="ended by a signal")
+        elif end.state == "failed" and self.signum:
+            end = replace(end, state="interrupted")
         self._count_refused(running.child.reason)
         self.book.end(running.trial, end)
         self.screen.ended(number, end, running.child.job.parameters)

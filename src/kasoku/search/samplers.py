@@ -1,6 +1,7 @@
 """Which of Optuna's samplers and pruners a sweep uses."""
 
 import importlib.util
+import warnings
 from typing import Any
 
 import optuna
@@ -45,7 +46,9 @@ def make_sampler(method: str, seed: int, space: Space, several: bool = False) ->
         "cmaes": lambda: optuna.samplers.CmaEsSampler(seed=seed, n_startup_trials=STARTUP),
         "qmc": lambda: optuna.samplers.QMCSampler(seed=seed, scramble=True),
     }
-    return samplers[method]()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return samplers[method]()
 
 
 def make_pruner(pruner: str) -> BasePruner:

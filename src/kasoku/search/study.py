@@ -24,7 +24,6 @@ from kasoku.search.objective import Objective
 from kasoku.search.space import Choice, Parameter, Space
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 BEAT = 30.0  # seconds between two signs of life of a running trial
 SILENCE = 120.0  # seconds after which a trial that gave none is lost
@@ -204,7 +203,9 @@ def open_study(
         _refuse_another(study, identity, modes)
         return study, False
     study.set_user_attr(IDENTITY, list(identity))
-    study.set_metric_names([objective.metric for objective in objectives])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names([objective.metric for objective in objectives])
     return study, True
 
 

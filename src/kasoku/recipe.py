@@ -85,7 +85,7 @@ class Recipe:
 
     def with_lr(self, lr: float) -> "Recipe":
         """This recipe at the base lr `lr`; what other rates the optimizer has, as Muon's adamw_lr, keep their ratio."""
-        return replace(self, optimizer=partial(_scaled(self.optimizer, lr / self.lr), lr=lr))
+        return replace(self, optimizer=rebound(_scaled(self.optimizer, lr / self.lr), lr=lr))
 
     def configure(self, module: nn.Module, clock: Clock) -> dict[str, Any]:
         """Parameter groups, optimizer and scheduler for `module`, in the form that Lightning takes.
@@ -169,7 +169,12 @@ def _scaled(optimizer: Bound[Optimizer], scale: float) -> Bound[Optimizer]:
     """`optimizer` with every learning rate multiplied; to 12 digits, so that 0.003 x 0.6 is the number 0.0018."""
     if scale == 1:
         return optimizer
-    return partial(optimizer, **{name: float(f"{v * scale:.12g}") for name, v in learning_rates(optimizer).items()})
+    return rebound(optimizer, **{name: float(f"{v * scale:.12g}") for name, v in learning_rates(optimizer).items()})
+
+
+def rebound(bound: Bound[Any], **settings: Any) -> Bound[Any]:
+    """`bound` with other settings, in one partial: what Hydra makes would be wrapped, and its own settings hidden."""
+    return partial(bound.func, **bound.keywords | settings)
 
 
 def _missing(part: Bound[Any], prefix: str) -> list[Fault]:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from kasoku.config.build import build_recipe
 from kasoku.durations import Clock
 from kasoku.faults import ConfigError
 from kasoku.optim.groups import Groups
@@ -74,6 +75,17 @@ def test_a_resume_takes_the_batch_of_the_present_command(run):
     new = ("trainer.max_epochs=2", "trainer.accumulate_grad_batches=4", f"resume={directory}")
     assert run_here(directory, *overrides_of(directory), *new) == 0
     assert lrs(directory) == {0.1, 0.2}
+
+
+def test_nothing_but_the_rates_changes():
+    """Of a recipe as the configuration makes it."""
+    recipe = build_recipe(composed("optimizer=muon", "optimizer.scale_lr=sqrt", "optimizer.weight_decay=0.3"))
+    scaled = recipe.with_lr(0.1).optimizer.keywords
+    changed = {name for name, value in recipe.optimizer.keywords.items() if scaled[name] != value}
+    assert changed == {"lr", "adamw_lr"}
+    net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+    groups = recipe.configure(net, Clock(total=9, samples=256))["optimizer"].param_groups
+    assert (groups[0]["weight_decay"], groups[0]["initial_lr"]) == (0.3, 2 * recipe.lr)
 
 
 def test_the_configuration_scales_nothing_by_default():

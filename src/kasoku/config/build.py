@@ -17,13 +17,15 @@ from kasoku.config.environment import shareable
 from kasoku.config.machine import machine_faults
 from kasoku.config.trust import locate
 from kasoku.faults import ConfigError, Fault, check_call
-from kasoku.recipe import Recipe
+from kasoku.recipe import Recipe, learning_rates, rebound
 from kasoku.training.module import Module
 from kasoku.training.run import Run
+from kasoku.training.suggestions import RangeTest
 from kasoku.training.target import Target
 
 FROM_DATA = ("input_shape", "num_classes")  # null in a model's file: taken from the data
 NOT_THE_OPTIMIZERS = ("groups", "scale_lr", "reference_batch_size", "find_lr")
+AUTO = "auto"  # optimizer.lr: what the range test suggests
 DRIVEN = ("momentum", "weight_decay")
 
 
@@ -60,6 +62,8 @@ def build(
         seed=cfg.seed,
         overrides=overrides,
         started=started or time.time(),
+        range_test=RangeTest(**(cfg.optimizer.get("find_lr") or {})),
+        auto_lr=cfg.optimizer.lr == AUTO,
     )
 
 
@@ -67,8 +71,11 @@ def build_recipe(cfg: DictConfig) -> Recipe:
     """Optimizer, schedule, warmup and parameter groups of `cfg`."""
     optimizer, scheduler = _with_fused(cfg.optimizer, cfg.trainer), cfg.scheduler
     drives = {name: make(scheduler[name], f"scheduler.{name}") for name in DRIVEN if _is_node(scheduler.get(name))}
+    bound = make(_without(optimizer, NOT_THE_OPTIMIZERS), "optimizer")
+    if optimizer.lr == AUTO:  # until it is found, the optimizer's own default holds its place
+        bound = rebound(bound, lr=learning_rates(partial(bound.func)).get("lr", 1.0))
     return Recipe(
-        optimizer=make(_without(optimizer, NOT_THE_OPTIMIZERS), "optimizer"),
+        optimizer=bound,
         schedule=make(_without(scheduler, DRIVEN), "scheduler"),
         warmup=make(cfg.warmup, "warmup"),
         groups=make(optimizer.groups, "optimizer.groups"),
@@ -177,6 +184,7 @@ def _arguments(key: str, node: DictConfig) -> dict[str, Any]:
         for name, value in values.items()
         if not name.startswith("_") and name not in skipped and not _is_node(value)
         if not (key == "warmup" and value == "untuned")
+        if not (key == "optimizer" and name == "lr" and value == AUTO)
         if not (key == "scheduler" and name in DRIVEN and value is None)
     }
 
@@ -187,7 +195,7 @@ def _nodes(node: Any, key: str) -> Iterator[tuple[str, DictConfig]]:
             yield key, node
         for name in node:
             if not OmegaConf.is_missing(node, name):
-                yield from _nodes(node[name], f"{key}.{name}".lstrip("."))
+                yield from _nodes(node[name], f"{key}.{name!s}".lstrip("."))
 
 
 def _first_line(error: BaseException) -> str:

@@ -35,6 +35,7 @@ def check(cfg: DictConfig) -> list[Fault]:
         _nodes(values),
         _in_table(nodes["data"], ranges.DATA, "data."),
         _optimizer(nodes["optimizer"]),
+        _find_lr(nodes["optimizer"], values),
         check_curves(values),
         _in_table(nodes["trainer"], ranges.TRAINER, "trainer."),
         _end(nodes["trainer"]),
@@ -93,12 +94,31 @@ def _optimizer(optimizer: Values) -> Iterator[Fault]:
     table = ranges.TORCH_OPTIMIZER if from_torch else ranges.OPTIMIZER
     if optimizer and "lr" not in optimizer:
         yield Fault("optimizer.lr", MISSING, "must be given, the schedule multiplies it")
-    yield from _in_table({name: value for name, value in optimizer.items() if value != "auto"}, table, "optimizer.")
+    given = {name: value for name, value in optimizer.items() if (name, value) != ("lr", "auto")}
+    yield from _in_table(given, table, "optimizer.")
     if from_torch and optimizer.get("nesterov") is True:
         if optimizer.get("momentum", 0) == 0:
             yield Fault("optimizer.momentum", optimizer.get("momentum"), "Nesterov needs momentum > 0")
         if optimizer.get("dampening"):
             yield Fault("optimizer.dampening", optimizer["dampening"], "Nesterov needs dampening 0")
+
+
+def _find_lr(optimizer: Values, values: Values) -> Iterator[Fault]:
+    test = optimizer.get("find_lr") or {}
+    yield from _in_table(test, ranges.FIND_LR, "optimizer.find_lr.")
+    for name in test:
+        if name not in ranges.FIND_LR:
+            what = "no such key, the keys of optimizer.find_lr are"
+            yield unknown(f"optimizer.find_lr.{name}", test[name], name, ranges.FIND_LR, what)
+    start, end = test.get("start"), test.get("end")
+    if isinstance(start, int | float) and isinstance(end, int | float) and start >= end:
+        yield Fault("optimizer.find_lr.end", end, f"must be above optimizer.find_lr.start={start:g}")
+    if optimizer.get("lr") == "auto" and optimizer.get("scale_lr", "none") != "none":
+        must = "must be none: the lr that is found fits this very batch"
+        yield Fault("optimizer.scale_lr", optimizer["scale_lr"], must, "or give optimizer.lr as a number")
+    if optimizer.get("lr") == "auto" and values.get("mode") == "preview":
+        fix = "find it with mode=find_lr, or give a number"
+        yield Fault("optimizer.lr", "auto", "is not known before it is looked for", fix)
 
 
 def _end(trainer: Values) -> Iterator[Fault]:

@@ -15,6 +15,8 @@ from kasoku.config.build import build
 from kasoku.faults import ConfigError, Fault
 from kasoku.training import checkpoints
 from kasoku.training import directory as directories
+from kasoku.training.interrupts import Interrupted
+from kasoku.training.lr_finder import show_lrs
 from kasoku.training.preview import preview
 from kasoku.training.run import Ended, Run, fit, test
 
@@ -58,6 +60,19 @@ def show(cfg: DictConfig, place: Place) -> int:
     return 0
 
 
+def find_lr(cfg: DictConfig, place: Place) -> int:
+    """The LR range test on the run as it would be trained; train nothing."""
+    run = _build(cfg, place)
+    if cfg.checkpoint:
+        _load_weights(run, Path(cfg.checkpoint))
+    _claim(cfg, place)
+    try:
+        show_lrs(run)
+    except Interrupted as error:
+        return 128 + error.signum
+    return 0
+
+
 def evaluate(cfg: DictConfig, place: Place) -> int:
     """Test the weights in `checkpoint`."""
     run = _build(cfg, place)
@@ -66,7 +81,7 @@ def evaluate(cfg: DictConfig, place: Place) -> int:
     return _report(test(run), place)
 
 
-MODES: dict[str, Mode] = {"train": train, "preview": show, "test": evaluate}
+MODES: dict[str, Mode] = {"train": train, "preview": show, "find_lr": find_lr, "test": evaluate}
 
 
 def _report(ended: Ended, place: Place) -> int:

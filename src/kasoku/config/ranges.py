@@ -69,6 +69,13 @@ OPTIMIZER: dict[str, Any] = {
     "reference_batch_size": Count,
 }
 
+FIND_LR: dict[str, Any] = {
+    "steps": Annotated[int, Ge(25)],
+    "start": Positive,
+    "end": Positive,
+    "suggestion": Literal["valley", "slide", "steepest", "minimum"],
+}
+
 TORCH_OPTIMIZER: dict[str, Any] = OPTIMIZER | {
     "momentum": Memory,
     "dampening": Annotated[float, Interval(ge=0, le=1)],

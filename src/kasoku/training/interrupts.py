@@ -23,10 +23,12 @@ class Interrupted(RuntimeError):
 class Interrupts(Callback):
     """Saves `checkpoint` and raises `Interrupted` at the first batch end after a signal. A second signal kills at once.
 
+    With None for the checkpoint nothing is saved.
+
     Ranks agree on it at the steps that log, so that all of them stop at the same one.
     """
 
-    def __init__(self, checkpoint: Path):
+    def __init__(self, checkpoint: Path | None):
         self._checkpoint = checkpoint
         self._signum = 0
 
@@ -40,7 +42,7 @@ class Interrupts(Callback):
             for signum, handler in before.items():
                 signal.signal(signum, handler)
 
-    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Take SIGTERM back from Lightning, whose handler ends the run with exit code 0 and no checkpoint."""
         if signal.getsignal(signal.SIGINT) == self._note:
             signal.signal(signal.SIGTERM, self._note)
@@ -54,13 +56,16 @@ class Interrupts(Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
         signum = self._agreed(trainer)
         if signum:
-            trainer.save_checkpoint(self._checkpoint)
-            raise Interrupted(signum)
+            self._end(trainer, signum)
 
     def on_validation_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
         if self._signum and trainer.world_size == 1 and not trainer.sanity_checking:
+            self._end(trainer, self._signum)
+
+    def _end(self, trainer: pl.Trainer, signum: int) -> None:
+        if self._checkpoint:
             trainer.save_checkpoint(self._checkpoint)
-            raise Interrupted(self._signum)
+        raise Interrupted(signum)
 
     def _agreed(self, trainer: pl.Trainer) -> int:
         if trainer.world_size == 1:

@@ -21,11 +21,13 @@ from kasoku.results import Result, Status
 from kasoku.training import checkpoints
 from kasoku.training.interrupts import Interrupted, Interrupts
 from kasoku.training.lean import make_lean
+from kasoku.training.lr_finder import FoundLR, find_lr, stored_lr
 from kasoku.training.metrics_file import MetricsFile
 from kasoku.training.narrator import Bar, Narrator, wants_bar
 from kasoku.training.rng import RngState
 from kasoku.training.step_log import Diverged, StepLog
 from kasoku.training.stopwatch import Stopwatch
+from kasoku.training.suggestions import RangeTest
 from kasoku.training.target import Target, TargetWatch
 
 log = logging.getLogger("kasoku")
@@ -51,6 +53,8 @@ class Run:
         seed, overrides: written into the result.
         started: time.time() at the command's start.
         bar: whether a progress bar is drawn; None: where stderr is a terminal.
+        range_test: how an lr is looked for.
+        auto_lr: train with the lr that the range test suggests, and not with the recipe's.
     """
 
     directory: Path
@@ -65,6 +69,8 @@ class Run:
     overrides: Sequence[str] = ()
     started: float = field(default_factory=time.time)
     bar: bool | None = None
+    range_test: RangeTest = field(default_factory=RangeTest)
+    auto_lr: bool = False
 
     @property
     def last(self) -> Path:
@@ -121,6 +127,7 @@ class _Session:
         self.stopwatch, self.log = Stopwatch(), StepLog()
         self.watch = TargetWatch(run.target, self.stopwatch, self.log)
         self.interrupts = Interrupts(run.last)
+        self.found = FoundLR()
         self.status: Status = "failed"
         self.signum = 0
         self.metrics: dict[str, float] = {}
@@ -137,7 +144,7 @@ class _Session:
         make_lean(self.trainer, run.module)
 
     def _callbacks(self) -> list[Callback]:
-        own = [self.stopwatch, *optimizer_callbacks(), self.log, self.watch, RngState(), Narrator(self.log)]
+        own = [self.stopwatch, *optimizer_callbacks(), self.log, self.watch, self.found, RngState(), Narrator(self.log)]
         bar = [Bar(self.log)] if self.bar else []
         for callback in self.run.callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
@@ -147,6 +154,8 @@ class _Session:
     def train(self) -> Status:
         run = self.run
         try:
+            if run.auto_lr:
+                self._find_lr()
             with self.interrupts.listening():
                 self.trainer.fit(run.module, datamodule=run.data, ckpt_path=run.resume)
         except Diverged as error:
@@ -157,11 +166,19 @@ class _Session:
             return "pruned"
         except Interrupted as error:
             self.signum = error.signum
-            log.warning("%s; go on with: python train.py resume=%s", error, run.directory)
+            hint = f"; go on with: python train.py resume={run.directory}" if run.last.exists() else ""
+            log.warning("%s%s", error, hint)
             return "interrupted"
         finally:
             self.metrics |= _floats(self.trainer.callback_metrics)
         return "reached_target" if run.target.stop and self.watch.time_to_target else "completed"
+
+    def _find_lr(self) -> None:
+        """Put the lr that is found now, or was found when the run began, into the recipe."""
+        run = self.run
+        lr = stored_lr(run.resume) if run.resume else find_lr(run)
+        run.module.recipe = run.module.recipe.with_lr(lr)  # type: ignore[operator, union-attr]
+        self.found.lr = self.metrics["found_lr"] = lr
 
     def test(self) -> None:
         """Test with the best weights, or the last where nothing was evaluated."""

@@ -23,7 +23,7 @@ LEAST = SPAN + 1  # points that the rules need
 
 @dataclass(frozen=True)
 class RangeTest:
-    """An LR range test: `steps` optimizer steps from lr `start` to lr `end`, and the rule that chooses from the curve."""
+    """An LR range test: `steps` optimizer steps from lr `start` to `end`, and the rule that chooses from the curve."""
 
     steps: Annotated[int, Ge(25)] = 100
     start: Positive = 1e-7

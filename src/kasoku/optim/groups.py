@@ -219,10 +219,10 @@ def _name(groups: list[dict[str, Any]], lr: float) -> None:
 
 def _faults(rule: Any, prefix: str) -> list[Fault]:
     if not isinstance(rule, Mapping):
-        return [Fault(prefix[:-1], rule, "must be a mapping, as {match: 'stem.*', lr: 0.1}")]
+        return [Fault(prefix[:-1], rule, "must be a mapping, as {match: 'net.stem.*', lr: 0.1}")]
     faults = check_call(Rule, rule, prefix)
     if "match" not in rule:
-        hint = "give a glob over parameter names, as 'stem.*'"
+        hint = "give a glob over parameter names, as 'net.stem.*'"
         faults.append(Fault(prefix + "match", MISSING, "is missing", hint))
     return faults or _unreadable(prefix + "match", rule["match"])
 

@@ -27,7 +27,10 @@ def test_the_default_trains_to_97_percent_and_says_where_everything_lies(tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["optimizer=nestrov", "optimizer.lrr=3", "seed=-3"], ["3 faults", "did you mean nesterov", "did you mean lr", "seed=-3"]),
+        (
+            ["optimizer=nestrov", "optimizer.lrr=3", "seed=-3"],
+            ["3 faults", "did you mean nesterov", "did you mean lr", "seed=-3"],
+        ),
         (["optimzer=sgd"], ["did you mean optimizer"]),
         (["+optimizer.learning_rate=0.1"], ["learning_rate", "did you mean lr"]),
         (["data.batch_size=100000"], ["data.batch_size=100000", "1257"]),
@@ -49,7 +52,9 @@ def test_a_wrong_command_is_answered_in_a_few_lines(tmp_path, arguments, words):
     assert not list(tmp_path.rglob("*")), "a refused run leaves nothing"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["optimzer=sgd"], ["optimizer.lr=-1"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--cfg", "job"], ["optimzer=sgd"], ["optimizer.lr=-1"]], ids=" ".join
+)
 def test_what_needs_no_torch_does_not_import_it(tmp_path, arguments):
     code = (
         "import runpy, sys\n"
@@ -72,10 +77,15 @@ def test_help_lists_every_group_and_option(tmp_path):
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_a_checkpoint_and_the_run_goes_on_in_its_directory(tmp_path, signum, code):
     arguments = [*SMALL, "trainer.max_epochs=100000", "hydra.run.dir=run"]
-    process = subprocess.Popen([sys.executable, str(ROOT / "train.py"), *arguments], cwd=tmp_path, stderr=subprocess.PIPE)
-    wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt")
-    process.send_signal(signum)
-    process.communicate(timeout=60)
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *arguments], cwd=tmp_path, stderr=subprocess.PIPE
+    )
+    try:
+        wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt")
+        process.send_signal(signum)
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == code
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["status"] == "interrupted"
@@ -104,17 +114,30 @@ def test_runs_that_start_together_have_directories_of_their_own(tmp_path):
     assert all((directory / "result.json").exists() for directory in directories)
 
 
+MINE = """
+import pytorch_lightning as pl, torch, kasoku
+
+class Net(torch.nn.Sequential):
+    def __init__(self):
+        super().__init__(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+
+class Lit(pl.LightningModule):
+    configure_optimizers = kasoku.configure_optimizers
+
+    def __init__(self):
+        super().__init__()
+        self.net = Net()
+
+    def training_step(self, batch, i):
+        return torch.nn.functional.cross_entropy(self.net(batch[0]), batch[1])
+
+    def validation_step(self, batch, i):
+        self.log("val/acc", (self.net(batch[0]).argmax(1) == batch[1]).float().mean())
+"""
+
+
 def test_a_module_and_a_net_of_the_users_own_train(tmp_path):
-    (tmp_path / "mine.py").write_text(
-        "import pytorch_lightning as pl, torch, kasoku\n"
-        "class Net(torch.nn.Sequential):\n"
-        "    def __init__(self): super().__init__(torch.nn.Flatten(), torch.nn.Linear(64, 10))\n"
-        "class Lit(pl.LightningModule):\n"
-        "    configure_optimizers = kasoku.configure_optimizers\n"
-        "    def __init__(self): super().__init__(); self.net = Net()\n"
-        "    def training_step(self, batch, i): return torch.nn.functional.cross_entropy(self.net(batch[0]), batch[1])\n"
-        "    def validation_step(self, batch, i): self.log('val/acc', (self.net(batch[0]).argmax(1) == batch[1]).float().mean())\n"
-    )
+    (tmp_path / "mine.py").write_text(MINE)
     (tmp_path / "conf" / "model").mkdir(parents=True)
     (tmp_path / "conf" / "model" / "mine.yaml").write_text("_target_: mine.Lit\n")
     env = {"KASOKU_TRUST": "mine", "PYTHONPATH": str(tmp_path)}

@@ -10,7 +10,12 @@ from kasoku import results
 from tests.conftest import CONF, SMALL, composed, options, run_here
 
 GOLDEN = Path(__file__).parent / "golden.json"
-STEPS = ("trainer.max_steps=3", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1", "trainer.log_every_n_steps=1")
+STEPS = (
+    "trainer.max_steps=3",
+    "trainer.limit_val_batches=1",
+    "trainer.limit_test_batches=1",
+    "trainer.log_every_n_steps=1",
+)
 NEEDS = {  # what an option needs to fit a run of three steps, or the digits
     "scheduler=multistep": ["trainer.max_steps=8"],
     "warmup=untuned": ["optimizer.betas=[0.5,0.5]", "trainer.max_steps=8"],

@@ -29,7 +29,9 @@ SMOOTH = [
 RAMPS = [warmups.linear, warmups.exponential, warmups.cosine]
 
 
-def lrs(recipe: Recipe, clock: Clock, start: int = 0, state: dict | None = None, steps: int | None = None) -> list[float]:
+def lrs(
+    recipe: Recipe, clock: Clock, start: int = 0, state: dict | None = None, steps: int | None = None
+) -> list[float]:
     """The lr of each step of a run, through the real optimizer and scheduler."""
     configured = recipe.configure(nn.Linear(2, 2), clock)
     optimizer, scheduler = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
@@ -69,7 +71,9 @@ def test_a_run_cut_into_resumes_equals_the_straight_run(schedule, length, total,
 
 
 def test_the_state_is_one_integer():
-    scheduler = Recipe(SGD, partial(schedules.cosine)).configure(nn.Linear(2, 2), Clock(total=9))["lr_scheduler"]["scheduler"]
+    scheduler = Recipe(SGD, partial(schedules.cosine)).configure(nn.Linear(2, 2), Clock(total=9))["lr_scheduler"][
+        "scheduler"
+    ]
     scheduler.optimizer.step()
     scheduler.step()
     assert scheduler.state_dict() == {"step": 1}
@@ -135,9 +139,19 @@ def test_untuned_warmup_takes_the_optimizers_own_beta2():
     ("schedule", "warmup", "clock", "words"),
     [
         (partial(schedules.cosine), partial(warmups.none), Clock(total=None), ["scheduler=cosine", "max_steps"]),
-        (partial(schedules.linear), partial(warmups.linear, length=50), Clock(total=40), ["warmup.length=50", "50", "40"]),
+        (
+            partial(schedules.linear),
+            partial(warmups.linear, length=50),
+            Clock(total=40),
+            ["warmup.length=50", "50", "40"],
+        ),
         (partial(schedules.linear), partial(warmups.linear, length="3ep"), Clock(total=40), ["warmup.length=3ep"]),
-        (partial(schedules.multistep, milestones=[5, 400]), partial(warmups.none), Clock(total=40), ["milestones", "400"]),
+        (
+            partial(schedules.multistep, milestones=[5, 400]),
+            partial(warmups.none),
+            Clock(total=40),
+            ["milestones", "400"],
+        ),
         (partial(schedules.multistep, milestones=[9, 5]), partial(warmups.none), Clock(total=40), ["milestones"]),
     ],
 )

@@ -15,7 +15,7 @@ from kasoku.durations import Clock
 from kasoku.recipe import Recipe
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib import pyplot as plt
 
 CONF = Path(__file__).parent.parent / "conf"
 STEPS = 1000
@@ -36,7 +36,9 @@ def draw_schedules(path: Path) -> None:
     names = [name for name in options("scheduler") if name != "plateau"]
     figure, panels = plt.subplots(3, 5, figsize=(13, 6), sharex=True, sharey=True)
     for panel, name in zip(panels.flat, names, strict=False):
-        for key, curve in recipe("optimizer=nesterov", f"scheduler={name}", "warmup=linear").curves(Clock(STEPS)).items():
+        for key, curve in (
+            recipe("optimizer=nesterov", f"scheduler={name}", "warmup=linear").curves(Clock(STEPS)).items()
+        ):
             panel.plot([curve(step) for step in range(STEPS)], color=BLUE if key == "lr" else GREY, linewidth=1.6)
         panel.set_title(f"scheduler={name}", fontsize=9, family="monospace")
     finish(figure, panels, path)

@@ -77,7 +77,9 @@ def test_another_optimizer_is_refused(tmp_path):
         resumed(tmp_path, "trainer.max_epochs=2", "optimizer=nesterov")
 
 
-@pytest.mark.parametrize("damage", [lambda whole: whole[: len(whole) // 2], lambda whole: b"", lambda whole: b"no checkpoint"])
+@pytest.mark.parametrize(
+    "damage", [lambda whole: whole[: len(whole) // 2], lambda whole: b"", lambda whole: b"no checkpoint"]
+)
 def test_a_damaged_checkpoint_is_named_and_the_whole_one_offered(tmp_path, damage):
     run_here(tmp_path, *SMALL, "trainer.max_epochs=1")
     last = tmp_path / "checkpoints" / "last.ckpt"
@@ -89,4 +91,10 @@ def test_a_damaged_checkpoint_is_named_and_the_whole_one_offered(tmp_path, damag
 def test_the_stored_command_comes_first(tmp_path):
     run_here(tmp_path, *SMALL, "trainer.max_epochs=1")
     argv = resuming.with_stored_overrides([f"resume={tmp_path}", "trainer.max_epochs=3"])
-    assert argv == [*SMALL, "trainer.max_epochs=1", f"resume={tmp_path}", "trainer.max_epochs=3", f"hydra.run.dir={tmp_path}"]
+    assert argv == [
+        *SMALL,
+        "trainer.max_epochs=1",
+        f"resume={tmp_path}",
+        "trainer.max_epochs=3",
+        f"hydra.run.dir={tmp_path}",
+    ]

@@ -42,7 +42,11 @@ def test_best_is_the_greatest_validation_value_and_its_step(run):
     directory = run("trainer.max_epochs=4")
     best = results.read(directory)["best"]
     values = {int(row["step"]) + 1: float(row["val/acc"]) for row in rows(directory) if row["val/acc"]}
-    assert best == {"metric": "val/acc", "value": max(values.values()), "step": max(values, key=lambda s: (values[s], -s))}
+    assert best == {
+        "metric": "val/acc",
+        "value": max(values.values()),
+        "step": max(values, key=lambda s: (values[s], -s)),
+    }
 
 
 def test_the_lr_column_is_the_closed_form_at_each_step(run):
@@ -108,7 +112,11 @@ def test_preview_draws_what_training_uses(run):
     with (directory / "schedule.csv").open() as file:
         drawn = list(csv.DictReader(file))
     trained = run(
-        "scheduler=onecycle", "optimizer=nesterov", "trainer.max_steps=50", "trainer.log_every_n_steps=1", name="trained"
+        "scheduler=onecycle",
+        "optimizer=nesterov",
+        "trainer.max_steps=50",
+        "trainer.log_every_n_steps=1",
+        name="trained",
     )
     logged = [row for row in rows(trained) if row["lr"]]
     for column in ("lr", "momentum"):

@@ -22,7 +22,9 @@ def inspect(directory: Path) -> list[dict]:
     tool = str(Path(sys.executable).with_name("wandb"))
     records = []
     for file in sorted(directory.glob("wandb/offline-run-*/*.wandb")):
-        done = subprocess.run([tool, "leet", "inspect", "--json", str(file)], capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            [tool, "leet", "inspect", "--json", str(file)], capture_output=True, text=True, timeout=60
+        )
         assert done.returncode == 0, done.stderr
         records += [json.loads(line) for line in done.stdout.splitlines()]
     return records
@@ -31,7 +33,9 @@ def inspect(directory: Path) -> list[dict]:
 def summary(directory: Path) -> str:
     tool = str(Path(sys.executable).with_name("wandb"))
     file = next(directory.glob("wandb/offline-run-*/*.wandb"))
-    return subprocess.run([tool, "leet", "inspect", "--summary", str(file)], capture_output=True, text=True, timeout=60).stdout
+    return subprocess.run(
+        [tool, "leet", "inspect", "--summary", str(file)], capture_output=True, text=True, timeout=60
+    ).stdout
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +64,11 @@ def test_every_step_and_the_best_of_each_metric_are_there(finished):
     with (finished / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     losses = [float(row["val/loss"]) for row in rows if row["val/loss"]]
-    lines = dict(line.split(None, 1) for line in summary(finished).splitlines() if line.startswith("  ") and len(line.split()) > 1)
+    lines = dict(
+        line.split(None, 1)
+        for line in summary(finished).splitlines()
+        if line.startswith("  ") and len(line.split()) > 1
+    )
     assert float(lines["best/val/loss"]) == pytest.approx(min(losses))
     assert float(lines["best/val/acc"]) == pytest.approx(results.read(finished)["best"]["value"])
     assert lines["trainer/global_step"].strip() == "57"

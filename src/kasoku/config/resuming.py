@@ -76,7 +76,8 @@ def changes(directory: Path, cfg: DictConfig, overrides: Sequence[str]) -> list[
     before, now = _leaves(OmegaConf.load(directory / "config.yaml")), _leaves(cfg)
     found = [Change(key, before.get(key), now.get(key)) for key in sorted({*before, *now}) if _differ(key, before, now)]
     named = [override.lstrip("+~").split("=")[0] for override in overrides[len(overrides_of(directory)) :]]
-    silent = [change for change in found if not any(_covers(name, change.key) for name in named)]
+    unnamed = [change for change in found if not any(_covers(name, change.key) for name in named)]
+    silent = [change for change in unnamed if change.key in before]  # a key that is new since has its default
     faults = [
         Fault(change.key, change.new, f"was {show(change.old)} in this run", f"give it: {change.key}=...")
         for change in silent

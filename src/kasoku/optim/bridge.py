@@ -54,8 +54,8 @@ class DrivenLR(LambdaLR):
         for group, base in zip(self.optimizer.param_groups, self._bases, strict=True):
             group.update(base)
         for group, base_lr, factor in zip(self.optimizer.param_groups, self.base_lrs, self.lr_lambdas, strict=True):
-            _set(group, "initial_lr", base_lr)
-            _set(group, "lr", base_lr * factor(self.last_epoch))
+            _set(group, "initial_lr", float(base_lr))
+            _set(group, "lr", float(base_lr) * factor(self.last_epoch))
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
         self._drive()
 

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, IterableDataset
 TRAIN_STATE = "schedule_free_train_state"
 
 
-def is_schedule_free(optimizer: Optimizer | type) -> bool:
+def is_schedule_free(optimizer: object) -> bool:
     """Whether `optimizer` has a train and an eval mode, as the schedule-free ones do."""
     return callable(getattr(optimizer, "train", None)) and callable(getattr(optimizer, "eval", None))
 
@@ -104,7 +104,7 @@ class ScheduleFree(pl.Callback):
             optimizer.eval()
         if optimizers and has_batch_norm(pl_module):
             with isolate_rng(), trainer.precision_plugin.forward_context():
-                refresh_batch_norm(pl_module, _inputs(trainer, self.batches))
+                refresh_batch_norm(pl_module, training_inputs(trainer, self.batches))
 
 
 def _at(trainer: pl.Trainer, training: bool) -> list[Any]:
@@ -123,7 +123,7 @@ def _copied(module: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in module.state_dict().items()}
 
 
-def _inputs(trainer: pl.Trainer, count: int) -> Iterator[Tensor]:
+def training_inputs(trainer: pl.Trainer, count: int) -> Iterator[Tensor]:
     """The inputs of `count` training batches, chosen by the epoch at most, without moving the training loader on."""
     strategy = trainer.strategy
     for batch in itertools.islice(_batches(trainer.train_dataloader, count), count):

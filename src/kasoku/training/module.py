@@ -43,7 +43,19 @@ class Module(pl.LightningModule):
         )
         self.recipe = recipe
 
+    def setup(self, stage: str) -> None:
+        """Let a net look at training samples before anything is wrapped or restored (SpeedNet whitens)."""
+        if stage == "fit" and hasattr(self.net, "prepare"):
+            self.net.prepare(self.trainer.datamodule.sample(5000))
+
     configure_optimizers = configure_optimizers  # type: ignore[assignment]
+
+    def configure_model(self) -> None:
+        """Shard the net where the strategy is FSDP2. Lightning calls this before the fit and before the test."""
+        if self.device_mesh is not None:
+            from kasoku.training.sharded import shard
+
+            shard(self.net, self.device_mesh["data_parallel"])
 
     def __setattr__(self, name: str, value: object) -> None:
         """Lightning notes the running hook some thirty times a batch, which need not be a parameter's business."""

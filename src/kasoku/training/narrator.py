@@ -8,6 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 
+from kasoku.optim import groups
 from kasoku.training.step_log import StepLog
 
 log = logging.getLogger("kasoku")
@@ -36,10 +37,16 @@ class Bar(TQDMProgressBar):
 
 
 class Narrator(Callback):
-    """One line for each evaluation: step, epoch, lr, training loss and what was evaluated."""
+    """A line for each parameter group at the start, and for each evaluation: step, epoch, lr, losses, metrics."""
 
     def __init__(self, steps: StepLog):
         self._steps = steps
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if trainer.is_global_zero:
+            for row in groups.table(module, trainer.optimizers[0].param_groups):
+                size = f"{row.tensors} tensors  {row.parameters:,} parameters"
+                log.info("group %s  %s  lr %g  weight decay %g", row.name, size, row.lr, row.weight_decay)
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if trainer.sanity_checking or not trainer.is_global_zero:

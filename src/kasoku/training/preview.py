@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from torch.optim import Optimizer
 
+from kasoku.optim import groups
 from kasoku.training.clock import clock_of
 from kasoku.training.run import Run
 from kasoku.training.step_log import drives_of, settings
@@ -45,7 +46,7 @@ def preview(run: Run) -> None:
     _write(run.directory / "schedule.csv", columns)
     draw(run.directory / "schedule.png", columns)
     console = Console(highlight=False)
-    console.print(group_table(optimizer))
+    console.print(group_table(run.module, optimizer))
     for name, values in columns.items():
         print(chart(name, values, width=min(72, console.width - 22)))
     print(f"{steps} steps; schedule.csv and schedule.png lie in {run.directory}")
@@ -111,17 +112,12 @@ def chart(name: str, values: Sequence[float], width: int = 72, height: int = 8) 
     return "\n".join(rows)
 
 
-def group_table(optimizer: Optimizer) -> Table:
-    """The parameter groups: name, tensors, parameters, lr and weight decay at the base."""
-    table = Table(
-        "group", "tensors", "parameters", "lr", "weight decay", title="parameter groups", title_justify="left"
-    )
-    for column in table.columns[1:]:
+def group_table(module: pl.LightningModule, optimizer: Optimizer) -> Table:
+    """The parameter groups: name, tensors, parameters, base lr and weight decay."""
+    columns = ("group", "tensors", "parameters", "lr", "weight decay")
+    shown = Table(*columns, title="parameter groups", title_justify="left")
+    for column in shown.columns[1:]:
         column.justify = "right"
-    for i, group in enumerate(optimizer.param_groups):
-        count = sum(parameter.numel() for parameter in group["params"])
-        lr, decay = group.get("initial_lr", group["lr"]), group.get("weight_decay", 0.0)
-        table.add_row(
-            str(group.get("name", i)), str(len(group["params"])), f"{count:,}", f"{float(lr):g}", f"{decay:g}"
-        )
-    return table
+    for row in groups.table(module, optimizer.param_groups):
+        shown.add_row(row.name, str(row.tensors), f"{row.parameters:,}", f"{row.lr:g}", f"{row.weight_decay:g}")
+    return shown

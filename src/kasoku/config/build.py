@@ -21,11 +21,13 @@ from kasoku.recipe import Recipe, learning_rates, rebound
 from kasoku.training.module import Module
 from kasoku.training.run import Run
 from kasoku.training.suggestions import RangeTest
+from kasoku.training.speedups import compile_nets, use_channels_last
 from kasoku.training.target import Target
 
 FROM_DATA = ("input_shape", "num_classes")  # null in a model's file: taken from the data
 NOT_THE_OPTIMIZERS = ("groups", "scale_lr", "reference_batch_size", "find_lr")
 AUTO = "auto"  # optimizer.lr: what the range test suggests
+NOT_THE_TRAINERS = ("compile", "channels_last")
 DRIVEN = ("momentum", "weight_decay")
 
 
@@ -51,11 +53,12 @@ def build(
     data = make(cfg.data, "data")
     module = build_module(cfg.model, data)
     module.recipe = build_recipe(cfg)
+    _speed_up(module, cfg.trainer)
     return Run(
         directory=directory,
         module=module,
         data=data,
-        trainer=make(cfg.trainer, "trainer"),
+        trainer=make(_without(cfg.trainer, NOT_THE_TRAINERS), "trainer"),
         target=target,
         loggers=[make_logger(node, f"logger.{name}", cfg, directory, target) for name, node in cfg.logger.items()],
         callbacks=[make(node, f"callbacks.{name}") for name, node in cfg.callbacks.items() if node is not None],
@@ -82,6 +85,13 @@ def build_recipe(cfg: DictConfig) -> Recipe:
         drives=drives,
         **{name: optimizer[name] for name in ("scale_lr", "reference_batch_size") if name in optimizer},
     )
+
+
+def _speed_up(module: pl.LightningModule, trainer: DictConfig) -> None:
+    if trainer.get("channels_last"):
+        use_channels_last(module)
+    if trainer.get("compile"):
+        compile_nets(module)
 
 
 def _with_fused(optimizer: DictConfig, trainer: DictConfig) -> DictConfig:
@@ -112,6 +122,7 @@ def _without_replaced(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     `model.net._target_=my_package.Net` alone is enough: the arguments of the net that stood there were not for it.
     """
     cfg = copy.deepcopy(cfg)
+    OmegaConf.set_struct(cfg, False)
     given = {override.lstrip("+").split("=")[0] for override in overrides}
     for replaced in (name.removesuffix("._target_") for name in given if name.endswith("._target_")):
         node = OmegaConf.select(cfg, replaced)
@@ -177,7 +188,8 @@ def _call_faults(cfg: DictConfig, trusted: Sequence[str]) -> Iterator[Fault]:
 
 
 def _arguments(key: str, node: DictConfig) -> dict[str, Any]:
-    skipped = (*NOT_THE_OPTIMIZERS, *FROM_DATA) if key.startswith(("optimizer", "model")) else ()
+    skipped: tuple[str, ...] = (*NOT_THE_OPTIMIZERS, *FROM_DATA) if key.startswith(("optimizer", "model")) else ()
+    skipped = NOT_THE_TRAINERS if key == "trainer" else skipped
     values: Any = OmegaConf.to_container(node, resolve=True)
     return {
         name: value

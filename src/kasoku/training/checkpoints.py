@@ -41,6 +41,16 @@ def read(path: Path, key: str) -> dict[str, Any]:
     return content
 
 
+def load_weights(module: torch.nn.Module, state: dict[str, Any]) -> None:
+    """Give `module` the weights of a checkpoint; one that is sharded over devices takes its part of each."""
+    if any(hasattr(parameter, "full_tensor") for parameter in module.parameters()):
+        from kasoku.training.sharded import load_whole  # not needed otherwise, and slow to import
+
+        load_whole(module, state)
+    else:
+        module.load_state_dict(state)
+
+
 def check_weights(module: torch.nn.Module, state: dict[str, Any], key: str, path: Path) -> None:
     """Raises ConfigError naming the first weights that do not fit `module`."""
     own = module.state_dict()

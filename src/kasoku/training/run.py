@@ -184,7 +184,7 @@ class _Session:
         """Test with the best weights, or the last where nothing was evaluated."""
         run = self.run
         if run.best.exists():
-            run.module.load_state_dict(checkpoints.read(run.best, "checkpoint")["state_dict"])
+            checkpoints.load_weights(run.module, checkpoints.read(run.best, "checkpoint")["state_dict"])
         self.metrics |= evaluate(self.trainer, run.module, run.data)
 
     @contextmanager

@@ -59,10 +59,10 @@ class StepLog(Callback):
             self._write(trainer, step - 1)
 
     def on_validation_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self._mean_loss()
+        self._mean_loss(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self._mean_loss()
+        self._mean_loss(trainer)
 
     def state_dict(self) -> dict[str, Any]:
         return {"samples": self.samples}
@@ -73,18 +73,20 @@ class StepLog(Callback):
     def _write(self, trainer: pl.Trainer, step: int) -> None:
         row = dict(self._settings)
         if self._losses:
-            row["train/loss"] = self._mean_loss()
+            row["train/loss"] = self._mean_loss(trainer)
             trainer.callback_metrics["train/loss"] = torch.tensor(row["train/loss"])
         self.latest = row
         for logger in trainer.loggers:
             logger.log_metrics(row | {"epoch": trainer.current_epoch}, step)
             logger.save()
 
-    def _mean_loss(self) -> float:
-        """The mean of the losses since the last row; every one of them is looked at."""
+    def _mean_loss(self, trainer: pl.Trainer) -> float:
+        """The mean of the losses since the last row, over all ranks; every one of them is looked at."""
         if not self._losses:
             return float("nan")
-        losses = torch.stack(self._losses).float()
+        # Lightning hands out the loss divided by the number of batches that are accumulated.
+        losses = torch.stack(self._losses).float() * trainer.accumulate_grad_batches
+        losses = trainer.strategy.reduce(losses, reduce_op="mean")
         if not torch.isfinite(losses).all():
             first = int((~torch.isfinite(losses)).nonzero()[0])
             step, lr = self._steps[first]

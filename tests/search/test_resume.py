@@ -1,7 +1,6 @@
 """Interrupted at any moment, a sweep goes on and ends with exactly n_trials."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -42,7 +41,7 @@ def running(directory: Path) -> list[int]:
     found = []
     for path in Path("/proc").glob("[0-9]*/fd/1"):
         try:
-            if str(directory) in os.readlink(path):
+            if str(directory) in str(path.readlink()):
                 found.append(int(path.parts[2]))
         except OSError:
             continue
@@ -82,7 +81,7 @@ def test_interrupted(tmp_path: Path) -> None:
     assert f"-m resume={directory}" in out
     assert "Traceback" not in out + err
     assert not running(directory)
-    assert set(trial["state"] for trial in content(directory)["trials"]) == {"completed", "interrupted"}
+    assert {trial["state"] for trial in content(directory)["trials"]} == {"completed", "interrupted"}
 
 
 def test_a_finished_sweep_can_be_extended(sweep: Sweep) -> None:

@@ -14,6 +14,7 @@ from kasoku.faults import ConfigError, Fault
 from kasoku.search import children, record
 from kasoku.search.job import Source
 from kasoku.search.loop import Loop, Plan
+from kasoku.search.objective import Objective
 from kasoku.search.samplers import make_pruner, make_sampler, method_of
 from kasoku.search.screen import Screen, table
 from kasoku.search.study import Book, open_book, open_storage, open_study, without_password
@@ -32,10 +33,10 @@ def run(order: Order) -> int:
     sheet = record.Sheet(directory, _writable(order), _shown(settings), order.objectives)
     claim(sheet, order)
     storage = open_storage(settings.storage or str(directory / JOURNAL))
-    study, _ = open_study(study_name(order), storage, order.objectives, order.identity)
+    study, is_new = open_study(study_name(order), storage, order.objectives, order.identity)
     book = open_book(study, order.n_trials, order.space, order.combinations)
     several = len(order.objectives) > 1
-    book.study.sampler = make_sampler(method, seed_of(settings.seed, book), order.space, several)
+    book.study.sampler = make_sampler(method, seed_of(settings.seed, book, is_new), order.space, several)
     book.study.pruner = make_pruner(settings.pruner)
     sheet.write(book)
     return _conduct(order, book, sheet, method)
@@ -48,6 +49,7 @@ def _conduct(order: Order, book: Book, sheet: record.Sheet, method: str) -> int:
         Source(order.loader, job.config_name, job.name, tuple(order.hydra_overrides), str(order.conf_dir)),
         order.fixed,
         order.objectives,
+        guide_of(order),
         sheet.directory,
         settings.workers,
         gpus_each(order.cfg),
@@ -129,12 +131,13 @@ def study_name(order: Order) -> str:
     return order.settings.study or f"{order.cfg.task_name}-{digest}"
 
 
-def seed_of(seed: int, book: Book) -> int:
+def seed_of(seed: int, book: Book, is_new: bool) -> int:
     """`seed` for a new study. Who joins or resumes one must not draw the points again that were drawn already."""
-    started = sum(trial.state.name != "WAITING" for trial in book.trials())
-    if not started:
+    if is_new:
         return seed
-    text = f"{seed} {started} {book.me if any(t.state.name == 'RUNNING' for t in book.trials()) else ''}"
+    states = [trial.state.name for trial in book.trials()]
+    is_alone = "RUNNING" not in states and set(states) != {"WAITING"}
+    text = f"{seed} {len(states) - states.count('WAITING')} {'' if is_alone else book.me}"
     return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16)
 
 
@@ -144,6 +147,14 @@ def _writable(order: Order) -> list[str]:
     return [
         key + without_password(line.removeprefix(key)) if line.startswith(key) else line for line in order.arguments
     ]
+
+
+def guide_of(order: Order) -> Objective | None:
+    """What trials are compared by while they run: the objective, or the target's metric where it is a time or cost."""
+    if len(order.objectives) > 1:
+        return None
+    [objective], target = order.objectives, order.cfg.target
+    return objective if objective.is_evaluated else Objective(target.metric, target.mode)
 
 
 def gpus_each(cfg: DictConfig) -> int:

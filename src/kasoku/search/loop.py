@@ -43,6 +43,7 @@ class Plan:
         source: how a trial's configuration is composed.
         fixed: overrides of every trial.
         objectives: what a trial is worth.
+        guide: what trials are compared by while they run; None where they are not.
         directory: holds a directory for each trial.
         workers: trials at a time on this machine; 0 to look on while others run them.
         gpus_each: GPUs of a trial, where there are some.
@@ -53,11 +54,18 @@ class Plan:
     source: Source
     fixed: Sequence[str]
     objectives: Sequence[Objective]
+    guide: Objective | None
     directory: Path
     workers: int
     gpus_each: int = 1
     timeout: float | None = None
     one_space: bool = False
+
+    @property
+    def reported(self) -> tuple[str, ...]:
+        """Metrics that the trials report at each evaluation."""
+        metrics = [objective.metric for objective in self.objectives if objective.is_evaluated]
+        return tuple(dict.fromkeys([*metrics, *([self.guide.metric] if self.guide else [])]))
 
 
 class Loop:
@@ -113,8 +121,7 @@ class Loop:
         directory = self.plan.directory / str(trial.number)
         self.book.start(trial, Start(overrides, parameters, str(directory), self.book.me))
         gpus = tuple(machine.gpus_of_slot(slot, self._gpus, self.plan.gpus_each)) if self._gpus else None
-        metrics = tuple(objective.metric for objective in self.plan.objectives if objective.is_evaluated)
-        job = Job(trial.number, tuple(overrides), parameters, directory, metrics, self._threads, gpus)
+        job = Job(trial.number, tuple(overrides), parameters, directory, self.plan.reported, self._threads, gpus)
         child = Child(job, self.plan.source)
         self.running[trial.number] = Running(trial, child, slot, time.monotonic())
         self.screen.started(trial.number, parameters)
@@ -151,9 +158,11 @@ class Loop:
 
     def _report(self, running: Running, count: int, values: dict[str, float]) -> bool:
         """Enter a value at an evaluation; whether the trial is to stop there."""
-        if len(self.plan.objectives) > 1 or not values:
+        guide = self.plan.guide
+        if guide is None or guide.metric not in values:
             return False
-        running.trial.report(next(iter(values.values())), count)
+        sign = 1 if guide.mode == self.plan.objectives[0].mode else -1
+        running.trial.report(sign * values[guide.metric], count)
         return running.trial.should_prune()
 
     def _ended(self, running: Running) -> None:

@@ -5,13 +5,16 @@ python train.py --help lists what can be chosen. Exit codes: 0 done, 2 wrong con
 130 and 143 interrupted with a checkpoint saved, 1 anything else.
 """
 
+import logging
 import os
 import sys
 import time
+from collections.abc import Callable, Sequence
 
 STARTED = time.time()
 
 from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
 
 # Threads that spin while they wait make a small net 8 times slower where another process wants the core.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -37,7 +40,7 @@ def main() -> int:
 
     @hydra.main(version_base="1.3", config_path="conf", config_name="train")
     def task(cfg: DictConfig) -> None:
-        codes.append(answer(lambda: run(cfg), multirun="num" in HydraConfig.get().job))
+        codes.append(answer(lambda: run(cfg)))
 
     def compose_and_run() -> int:
         sys.argv[1:] = resuming.with_stored_overrides(sys.argv[1:])
@@ -63,19 +66,26 @@ def run(cfg: DictConfig) -> int:
         raise
 
 
-def dispatch(cfg: DictConfig, directory: Path, overrides: list[str]) -> int:
+def dispatch(cfg: DictConfig, directory: Path, overrides: list[str], callbacks: Sequence[object] = ()) -> int:
     from kasoku.config import modes  # torch is imported here, not earlier
 
-    return modes.MODES[cfg.mode](cfg, modes.Place(directory, overrides, trust.trusted(CONF), STARTED))
+    return modes.MODES[cfg.mode](cfg, modes.Place(directory, overrides, trust.trusted(CONF), STARTED, callbacks))
 
 
 def further_rank(directory: Path) -> int:
     """A rank above 0: the same run, from the configuration that rank 0 wrote."""
-    cfg = OmegaConf.load(directory / "config.yaml")
-    return answer(lambda: dispatch(cfg, directory, directories.overrides_of(directory)))  # type: ignore[arg-type]
+    cfg: Any = OmegaConf.load(directory / "config.yaml")
+
+    def follow() -> int:
+        from kasoku.search import reporter  # in a trial all ranks hear together that it is pruned
+
+        callbacks = [reporter.Reporter()] if reporter.VARIABLE in os.environ else []
+        return dispatch(cfg, directory, directories.overrides_of(directory), callbacks)
+
+    return answer(follow)
 
 
-def answer(work, multirun: bool = False) -> int:  # type: ignore[no-untyped-def]
+def answer(work: Callable[[], int]) -> int:
     """The exit code of `work`. A wrong configuration is said in a few lines, anything else with its traceback."""
     try:
         return work()
@@ -91,12 +101,9 @@ def answer(work, multirun: bool = False) -> int:  # type: ignore[no-untyped-def]
         if explained := diagnose.explain(error, sys.argv[1:], CONF):
             print(explained, file=sys.stderr)
             return 2
-        if multirun:
-            import traceback
-
-            traceback.print_exc()
-            return 1
-        raise
+        logging.getLogger("kasoku").exception("failed")  # into train.log too
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

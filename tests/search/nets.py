@@ -1,10 +1,14 @@
 """Networks that fail in ways that trials do. `tests.search.nets.Net` is trusted through KASOKU_TRUST."""
 
+import json
 import os
 import signal
 import time
+from pathlib import Path
 
+import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import Callback
 from torch import Tensor, nn
 
 
@@ -35,3 +39,12 @@ class Net(nn.Module):
             case "diverge":
                 with torch.no_grad():
                     self.linear.weight.fill_(float("nan"))
+
+
+class Note(Callback):
+    """Writes down what each rank trains with."""
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        lr = trainer.optimizers[0].defaults["lr"]
+        note = {"lr": lr, "world_size": trainer.world_size, "pid": os.getpid()}
+        Path(trainer.default_root_dir, f"rank_{trainer.global_rank}.json").write_text(json.dumps(note))

@@ -119,8 +119,8 @@ def test_a_resume_goes_on_with_the_lr_that_was_found(run, tmp_path):
 
 def test_a_run_that_began_with_a_number_cannot_go_on_with_auto(run):
     directory = run("trainer.max_epochs=1")
+    new = ("trainer.max_epochs=2", "optimizer.lr=auto", f"resume={directory}")
     with pytest.raises(ConfigError, match=r"optimizer.lr=auto: is looked for when a run begins.*give a number"):
-        new = ("trainer.max_epochs=2", "optimizer.lr=auto", f"resume={directory}")
         run_here(directory, *overrides_of(directory), *new)
 
 

@@ -151,6 +151,20 @@ def test_a_module_and_a_net_of_the_users_own_train(tmp_path):
         assert result["best"]["value"] > 0.5
 
 
+def test_a_crash_leaves_its_traceback_in_the_log_and_a_result(tmp_path):
+    (tmp_path / "broken.py").write_text(
+        "import torch\nclass Net(torch.nn.Linear):\n"
+        "    def __init__(self): super().__init__(64, 10)\n"
+        "    def forward(self, x): raise RuntimeError('out of ideas')\n"
+    )
+    env = {"KASOKU_TRUST": "broken", "PYTHONPATH": str(tmp_path)}
+    done = command(*SMALL, "model.net._target_=broken.Net", "hydra.run.dir=run", cwd=tmp_path, env=env)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "RuntimeError: out of ideas"
+    assert "out of ideas" in (tmp_path / "run" / "train.log").read_text()
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "failed"
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_directory_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "locked").mkdir(mode=0o500)

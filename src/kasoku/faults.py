@@ -132,15 +132,19 @@ def unknown(key: str, value: object, name: str, options: Iterable[str], what: st
     return Fault(key, value, f"{what}: {' '.join(options) or 'none'}", nearest(name, options))
 
 
-def check_call(target: Callable[..., object], values: Mapping[str, object], prefix: str = "") -> list[Fault]:
+def check_call(
+    target: Callable[..., object], values: Mapping[str, object], prefix: str = "", strict: bool = False
+) -> list[Fault]:
     """Every fault of calling `target(**values)`: unknown names, types, and ranges that its annotations state.
 
     Keys in the faults are `prefix` + name. A value for a parameter in `Unit("steps")` may be any length that
-    `durations.parse` reads. Parameters without an annotation accept everything.
+    `durations.parse` reads. Parameters without an annotation accept everything. With `strict`, a name that only
+    `**kwargs` would take is unknown too: there it would be swallowed.
     """
     parameters = inspect.signature(target).parameters
-    swallows = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    names = [p.name for p in parameters.values() if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    swallows = not strict and any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    kinds = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    names = [p.name for p in parameters.values() if p.kind in kinds and p.name != "params"]  # an optimizer's are code's
     hints = _hints(target)
     faults = []
     for name, value in values.items():

@@ -66,7 +66,7 @@ class Recipe:
     def __post_init__(self) -> None:
         parts = {"scheduler.": self.schedule, "warmup.": self.warmup}
         parts |= {f"scheduler.{name}.": schedule for name, schedule in self.drives.items()}
-        faults = check_call(self.optimizer.func, self.optimizer.keywords, "optimizer.")
+        faults = check_call(self.optimizer.func, self.optimizer.keywords, "optimizer.", strict=True)
         scaling = {"scale_lr": self.scale_lr, "reference_batch_size": self.reference_batch_size}
         faults += check_call(Recipe, scaling, "optimizer.")
         for prefix, part in parts.items():
@@ -95,7 +95,11 @@ class Recipe:
         """
         bound = _scaled(self.optimizer, self.lr_scale(clock))
         lr, weight_decay = bound.keywords["lr"], bound.keywords.get("weight_decay", 0.0)
-        optimizer = bound(self.groups.split(module, lr=float(lr), weight_decay=weight_decay))
+        groups = self.groups.split(module, lr=float(lr), weight_decay=weight_decay)
+        try:
+            optimizer = bound(groups)
+        except ValueError as error:
+            raise ConfigError(Fault("optimizer", bound.func.__name__, f"refuses its settings: {error}")) from error
         return {"optimizer": optimizer, "lr_scheduler": self._scheduler(optimizer, clock)}
 
     def lr_scale(self, clock: Clock) -> float:

@@ -162,7 +162,12 @@ def make_logger(node: DictConfig, key: str, cfg: DictConfig, directory: Path, ta
         return logger
     offered = {"directory": directory, "save_dir": str(directory), "config": shareable(cfg), "target": target}
     accepted = inspect.signature(logger.func).parameters
-    return logger(**{name: value for name, value in offered.items() if name in accepted})
+    try:
+        return logger(**{name: value for name, value in offered.items() if name in accepted})
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            Fault(key, logger.func.__name__, _first_line(error), "install it, or choose another")
+        ) from error
 
 
 def make(node: DictConfig, key: str, **extra: Any) -> Any:
@@ -184,7 +189,7 @@ def _call_faults(cfg: DictConfig, trusted: Sequence[str]) -> Iterator[Fault]:
         except ConfigError as error:
             yield from error.faults
         else:
-            yield from check_call(target, _arguments(key, node), f"{key}.")
+            yield from check_call(target, _arguments(key, node), f"{key}.", strict=key == "optimizer")
 
 
 def _arguments(key: str, node: DictConfig) -> dict[str, Any]:

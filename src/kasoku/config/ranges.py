@@ -65,6 +65,8 @@ DATA: dict[str, Any] = {
 OPTIMIZER: dict[str, Any] = {
     "lr": Positive,
     "weight_decay": NotNegative,
+    "momentum": Memory,
+    "betas": tuple[Memory, Memory] | tuple[Memory, Memory, Memory],
     "scale_lr": Literal["none", "linear", "sqrt"],
     "reference_batch_size": Count,
 }
@@ -77,7 +79,6 @@ FIND_LR: dict[str, Any] = {
 }
 
 TORCH_OPTIMIZER: dict[str, Any] = OPTIMIZER | {
-    "momentum": Memory,
     "dampening": Annotated[float, Interval(ge=0, le=1)],
     "nesterov": bool,
     "betas": tuple[Memory, Memory],

@@ -2,23 +2,26 @@
 
 import hashlib
 import json
+import os
+import secrets
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
 from rich.console import Console
 
+from kasoku.config.plain import plain
 from kasoku.faults import ConfigError, Fault
 from kasoku.search import children, record
 from kasoku.search.job import Source
+from kasoku.search.launchers import VARIABLE, Fleet, launch, worker_command
 from kasoku.search.loop import Loop, Plan
 from kasoku.search.objective import Objective
 from kasoku.search.samplers import make_pruner, make_sampler, method_of
 from kasoku.search.screen import Screen, table
 from kasoku.search.study import Book, open_book, open_storage, open_study, without_password
-from kasoku.search.sweep import Order
+from kasoku.search.sweep import Order, flags, root
 
 JOURNAL = "study.journal"
 SHOWN = 10  # rows of the last table
@@ -26,13 +29,14 @@ SHOWN = 10  # rows of the last table
 
 def run(order: Order) -> int:
     """Run the sweep in this process; its exit code."""
-    children.start_imports()
     settings = order.settings
     method = method_of(settings, order.space)
     directory = Path(order.cfg.hydra.sweep.dir).absolute()
-    sheet = record.Sheet(directory, _writable(order), _shown(settings), order.objectives)
+    address = settings.storage or str(directory / JOURNAL)
+    shown = asdict(settings) | {"storage": without_password(address)}
+    sheet = record.Sheet(directory, _writable(order), shown, order.objectives, VARIABLE in os.environ)
     claim(sheet, order)
-    storage = open_storage(settings.storage or str(directory / JOURNAL))
+    storage = open_storage(address)
     study, is_new = open_study(study_name(order), storage, order.objectives, order.identity)
     book = open_book(study, order.n_trials, order.space, order.combinations)
     several = len(order.objectives) > 1
@@ -42,8 +46,22 @@ def run(order: Order) -> int:
     return _conduct(order, book, sheet, method)
 
 
+def _launch(order: Order, book: Book, directory: Path, token: str) -> Fleet | None:
+    """The workers that the launcher starts elsewhere; none for launcher=local."""
+    address = order.settings.storage or directory / JOURNAL
+    own = ["launcher=local", "sweeper.workers=1", f"sweeper.study={book.study.study_name}"]
+    own += [f"sweeper.storage='{address}'", f"hydra.sweep.dir='{directory}'"]
+    kept = [line for line in order.arguments if root(line) != "launcher" and not line.startswith("sweeper.workers=")]
+    command = worker_command(flags(), [*order.hydra_overrides, *kept], own)
+    return launch(plain(order.cfg.launcher)[0], command, order.settings.workers, token, directory)
+
+
 def _conduct(order: Order, book: Book, sheet: record.Sheet, method: str) -> int:
     settings = order.settings
+    token = os.environ.get(VARIABLE) or secrets.token_hex(4)
+    fleet = _launch(order, book, sheet.directory, token)
+    if fleet is None:
+        children.start_imports()
     job = order.cfg.hydra.job
     plan = Plan(
         Source(order.loader, job.config_name, job.name, tuple(order.hydra_overrides), str(order.conf_dir)),
@@ -51,14 +69,16 @@ def _conduct(order: Order, book: Book, sheet: record.Sheet, method: str) -> int:
         order.objectives,
         guide_of(order),
         sheet.directory,
-        settings.workers,
+        0 if fleet else settings.workers,
         gpus_each(order.cfg),
         settings.timeout,
         one_space=not order.combinations,
+        token=token,
     )
     with Screen(order.objectives, order.n_trials, settings.workers) as screen:
         screen.say(_opening(order, book, method))
-        loop = Loop(book, plan, sheet, screen)
+        screen.skip(book)
+        loop = Loop(book, plan, sheet, screen, fleet)
         loop.run()
     return _close(order, book, sheet, loop)
 
@@ -110,7 +130,7 @@ def claim(sheet: record.Sheet, order: Order) -> None:
     directory = sheet.directory
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        if not order.cfg.resume and not _shares_storage(order, directory / record.FILE):
+        if not (order.cfg.resume or sheet.is_worker or _shares_storage(sheet)):
             sheet.write_first()
     except FileExistsError:
         fix = f"choose another, or go on with it: -m resume={directory}"
@@ -119,10 +139,12 @@ def claim(sheet: record.Sheet, order: Order) -> None:
         raise ConfigError(Fault("hydra.sweep.dir", directory, f"cannot be written: {error.strerror}")) from None
 
 
-def _shares_storage(order: Order, path: Path) -> bool:
-    if order.settings.storage is None or not path.is_file():
+def _shares_storage(sheet: record.Sheet) -> bool:
+    """Whether the sweep that is there is this one, started on another machine."""
+    path = sheet.directory / record.FILE
+    if not path.is_file() or str(sheet.settings["storage"]).startswith(str(sheet.directory)):
         return False
-    return json.loads(path.read_text())["settings"]["storage"] == without_password(order.settings.storage)
+    return json.loads(path.read_text())["settings"]["storage"] == sheet.settings["storage"]
 
 
 def study_name(order: Order) -> str:
@@ -161,8 +183,3 @@ def gpus_each(cfg: DictConfig) -> int:
     """GPUs of a trial: as many as trainer.devices says, or one."""
     devices = cfg.trainer.get("devices")
     return devices if isinstance(devices, int) and devices > 0 else len(devices) if isinstance(devices, list) else 1
-
-
-def _shown(settings: Any) -> dict[str, Any]:
-    values = asdict(settings)
-    return values | {"storage": without_password(settings.storage) if settings.storage else None}

@@ -15,6 +15,7 @@ from optuna.trial import Trial
 from kasoku.search import machine
 from kasoku.search.children import Child
 from kasoku.search.job import Job, Source
+from kasoku.search.launchers import Fleet
 from kasoku.search.objective import Objective
 from kasoku.search.record import Sheet
 from kasoku.search.screen import Screen
@@ -49,6 +50,7 @@ class Plan:
         gpus_each: GPUs of a trial, where there are some.
         timeout: seconds after which no trial is started.
         one_space: the trials come from one space, so that one which is refused speaks for the others.
+        token: what the study shows when the workers that have it are to end.
     """
 
     source: Source
@@ -60,6 +62,7 @@ class Plan:
     gpus_each: int = 1
     timeout: float | None = None
     one_space: bool = False
+    token: str = ""
 
     @property
     def reported(self) -> tuple[str, ...]:
@@ -71,8 +74,8 @@ class Plan:
 class Loop:
     """Runs the trials of `book`. After `run`, `signum` tells which signal ended it, 0 for none."""
 
-    def __init__(self, book: Book, plan: Plan, sheet: Sheet, screen: Screen):
-        self.book, self.plan, self.sheet, self.screen = book, plan, sheet, screen
+    def __init__(self, book: Book, plan: Plan, sheet: Sheet, screen: Screen, fleet: Fleet | None = None):
+        self.book, self.plan, self.sheet, self.screen, self.fleet = book, plan, sheet, screen, fleet
         self.running: dict[int, Running] = {}
         self.signum = 0
         self.refused: list[str] = []  # why trials were refused, as long as every one was
@@ -102,7 +105,9 @@ class Loop:
         return self.plan.timeout is not None and time.monotonic() - self._began > self.plan.timeout
 
     def _is_over(self) -> bool:
-        return self._timed_out or self.book.is_complete
+        if self._timed_out or self.book.is_complete:
+            return True
+        return self.fleet is not None and self.fleet.alive() == 0
 
     def _fill(self) -> None:
         """Start trials until every slot is taken or there is none to run."""
@@ -124,7 +129,6 @@ class Loop:
         job = Job(trial.number, tuple(overrides), parameters, directory, self.plan.reported, self._threads, gpus)
         child = Child(job, self.plan.source)
         self.running[trial.number] = Running(trial, child, slot, time.monotonic())
-        self.screen.started(trial.number, parameters)
 
     def _listen(self) -> None:
         """Wait for a moment, answer what the trials report, and tell the study of those that ended."""
@@ -154,7 +158,6 @@ class Loop:
             if value is not None and (objective.metric not in seen or objective.better(value, seen[objective.metric])):
                 seen[objective.metric] = value
         running.child.answer(self._report(running, count, values))
-        self.screen.reported(running.trial.number, count, values)
 
     def _report(self, running: Running, count: int, values: dict[str, float]) -> bool:
         """Enter a value at an evaluation; whether the trial is to stop there."""
@@ -178,7 +181,7 @@ class Loop:
             end = replace(end, state="interrupted")
         self._count_refused(running.child.reason)
         self.book.end(running.trial, end)
-        self.screen.ended(number, end, running.child.job.parameters)
+        self.screen.draw(self.book, now=True)
         self._write()
 
     def _values(self, end: End, result: dict[str, Any] | None, seen: dict[str, float]) -> list[float | None]:
@@ -204,6 +207,9 @@ class Loop:
         if now - self._looked > FOREIGN:
             self._looked = now
             self.book.give_up_lost(self.running)
+            if self.book.is_halted(self.plan.token):
+                self.signum = signal.SIGTERM
+            self._write()
         self.screen.draw(self.book)
 
     def _write(self) -> None:
@@ -223,8 +229,20 @@ class Loop:
         for running in list(self.running.values()):
             running.child.kill()
             self._ended(running)
+        if self.fleet:
+            self._stop_fleet()
         if self.signum:
             self.book.top_up()
+
+    def _stop_fleet(self) -> None:
+        """Let the workers elsewhere end in order: they leave once the study is complete, or says so."""
+        if not self.book.is_complete:
+            self.book.halt(self.plan.token)
+        deadline = time.monotonic() + GRACE
+        while self.fleet and self.fleet.alive() and time.monotonic() < deadline:
+            time.sleep(TICK)
+        if self.fleet:
+            self.fleet.cancel()
 
     @contextmanager
     def _no_orphans(self) -> Iterator[None]:

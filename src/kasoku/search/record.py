@@ -21,15 +21,18 @@ FILE = "sweep.json"
 
 @dataclass(frozen=True)
 class Sheet:
-    """What sweep.json tells besides the trials."""
+    """What sweep.json tells besides the trials. A worker that was launched leaves it to whoever launched it."""
 
     directory: Path
     overrides: Sequence[str]
     settings: dict[str, Any]
     objectives: Sequence[Objective]
+    is_worker: bool = False
 
     def write(self, book: Book, at_end: bool = False) -> None:
         """Write sweep.json whole, with the parameters' importance once `at_end`."""
+        if self.is_worker:
+            return
         trials = [row(trial) for trial in book.trials() if START in trial.user_attrs]
         found = [self._best_row(trial) for trial in best(book)]
         content = {"n_trials": book.n_trials, "study": book.study.study_name, "trials": trials, "best": found}

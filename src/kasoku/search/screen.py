@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -14,7 +14,7 @@ from rich.text import Text
 from kasoku.faults import show
 from kasoku.search.objective import Objective
 from kasoku.search.record import best, row, tally
-from kasoku.search.study import END, START, Book, End, counts
+from kasoku.search.study import END, START, Book, counts
 
 TOP = 5  # trials in the table of the best
 EVERY = 0.5  # seconds between two drawings
@@ -27,8 +27,7 @@ class Screen:
         self._objectives, self._n_trials, self._workers = objectives, n_trials, workers
         self._console = console or Console(stderr=True)
         self._live: Live | None = None
-        self._running: dict[int, _Line] = {}
-        self._seconds: list[float] = []
+        self._told: set[int] = set()  # trials whose line was printed
         self._drawn = 0.0
 
     def __enter__(self) -> "Screen":
@@ -45,65 +44,61 @@ class Screen:
     def say(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def started(self, number: int, parameters: Mapping[str, Any]) -> None:
-        self._running[number] = _Line(parameters)
+    def skip(self, book: Book) -> None:
+        """Say nothing of the trials that have ended before."""
+        self._told |= {trial.number for trial in _ended(book)}
 
-    def reported(self, number: int, count: int, values: Mapping[str, float]) -> None:
-        self._running[number].evaluations = count
-        self._running[number].latest = next(iter(values.values()), None)
-
-    def ended(self, number: int, end: End, parameters: Mapping[str, Any]) -> None:
-        self._running.pop(number, None)
-        self._seconds.append(end.seconds)
-        if self._live is None:
-            worth = " ".join(_number(value) for value in end.values) if end.values else ""
-            parts = [f"trial {number}", end.state, worth, f"{end.seconds:.1f}s", _shown(parameters), end.reason]
-            self.say("  ".join(part for part in parts if part))
-
-    def draw(self, book: Book) -> None:
-        """Redraw the live table, if there is one and it is due."""
-        if self._live is None or time.monotonic() - self._drawn < EVERY:
+    def draw(self, book: Book, now: bool = False) -> None:
+        """Redraw the live table, or print a line for each trial that has ended, if it is due or must be `now`."""
+        if not now and time.monotonic() - self._drawn < EVERY:
             return
         self._drawn = time.monotonic()
-        parts = [self._headline(book), self._running_table(), table(book, self._objectives, TOP)]
-        self._live.update(Group(*(part for part in parts if part is not None)), refresh=True)
+        if self._live is None:
+            for trial in _ended(book):
+                if trial.number not in self._told:
+                    self._told.add(trial.number)
+                    self.say(_line(trial))
+        else:
+            parts = [self._headline(book), self._running(book), table(book, self._objectives, TOP)]
+            self._live.update(Group(*(part for part in parts if part is not None)), refresh=True)
 
     def _headline(self, book: Book) -> Text:
         states = tally(book)
-        done = sum(states.values())
         counted = ", ".join(f"{count} {state}" for state, count in states.items())
-        return Text(f"{done} of {self._n_trials} trials" + (f" ({counted})" if counted else "") + self.time_left(done))
+        done = f"{sum(states.values())} of {self._n_trials} trials" + (f" ({counted})" if counted else "")
+        return Text(done + self._time_left(book))
 
-    def time_left(self, done: int) -> str:
+    def _time_left(self, book: Book) -> str:
         """An estimate from the mean time of the trials so far."""
-        if not self._seconds or not self._workers:
+        seconds = [row(trial)["seconds"] or 0.0 for trial in _ended(book)]
+        if not seconds:
             return ""
-        left = (self._n_trials - done) * sum(self._seconds) / len(self._seconds) / self._workers
-        return f", about {_duration(left)} left"
+        left = (self._n_trials - len(seconds)) * sum(seconds) / len(seconds) / self._workers
+        return f", about {_duration(max(0.0, left))} left"
 
-    def _running_table(self) -> Table | None:
-        if not self._running:
+    def _running(self, book: Book) -> Table | None:
+        trials = [t for t in book.trials() if t.state is TrialState.RUNNING and START in t.user_attrs]
+        if not trials:
             return None
         grid = Table("trial", "for", "evaluations", self._objectives[0].metric, "parameters", box=None)
-        for number, line in sorted(self._running.items()):
-            latest = "" if line.latest is None else _number(line.latest)
-            grid.add_row(str(number), _duration(line.seconds), str(line.evaluations), latest, _shown(line.parameters))
+        for trial in trials:
+            seen = trial.intermediate_values
+            latest = f"{abs(seen[max(seen)]):.5g}" if seen else ""
+            age = time.time() - trial.datetime_start.timestamp() if trial.datetime_start else 0.0
+            shown = _shown(trial.user_attrs[START]["parameters"])
+            grid.add_row(str(trial.number), _duration(age), str(len(seen)), latest, shown)
         return grid
 
 
-class _Line:
-    """A running trial."""
+def _ended(book: Book) -> list[FrozenTrial]:
+    return [trial for trial in book.trials() if END in trial.user_attrs and START in trial.user_attrs and counts(trial)]
 
-    def __init__(self, parameters: Mapping[str, Any]):
-        self.parameters, self.began = parameters, time.monotonic()
-        self.evaluations, self.latest = 0, None
 
-    evaluations: int
-    latest: float | None
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self.began
+def _line(trial: FrozenTrial) -> str:
+    found = row(trial)
+    worth = " ".join(_number(value) for value in found.get("values") or [found.get("value")])
+    parts = [f"trial {trial.number}", found["state"], worth, f"{found['seconds']:.1f}s", _shown(found["parameters"])]
+    return "  ".join(part for part in [*parts, found["reason"]] if part)
 
 
 def table(book: Book, objectives: Sequence[Objective], top: int) -> Table | None:

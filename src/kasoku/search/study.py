@@ -28,7 +28,7 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 BEAT = 30.0  # seconds between two signs of life of a running trial
 SILENCE = 120.0  # seconds after which a trial that gave none is lost
 PATIENCE = 5.0  # seconds to wait for whoever creates the study
-READY, IDENTITY, TICKET, START, END, LIFE = "ready", "identity", "ticket", "start", "end", "beat"
+READY, HALT, IDENTITY, TICKET, START, END, LIFE = "ready", "halt", "identity", "ticket", "start", "end", "beat"
 OPEN = (TrialState.WAITING, TrialState.RUNNING)
 
 
@@ -160,6 +160,13 @@ class Book:
         if lost:
             self.top_up()
         return [trial.number for trial in lost]
+
+    def halt(self, token: str) -> None:
+        """Let the workers that have `token` end."""
+        self.study.set_user_attr(HALT, token)
+
+    def is_halted(self, token: str) -> bool:
+        return bool(token) and self.study.user_attrs.get(HALT) == token
 
     def _is_lost(self, trial: FrozenTrial) -> bool:
         begun = trial.datetime_start.timestamp() if trial.datetime_start else 0.0

@@ -116,7 +116,7 @@ def check_jobs(order: Order) -> None:
     first: list[Fault] = []
     for overrides in order.combinations[:MOST_TRIED] if order.combinations else order.space.corners():
         lines = overrides if isinstance(overrides, list) else _lines(order.space, overrides)
-        faults = diagnose.examine([*_flags(), *order.hydra_overrides, *order.fixed, *lines], order.conf_dir)
+        faults = diagnose.examine([*flags(), *order.hydra_overrides, *order.fixed, *lines], order.conf_dir)
         if not faults and order.combinations:
             return
         first = first or faults
@@ -129,7 +129,7 @@ def _lines(space: Space, combination: dict[str, str]) -> list[str]:
     return [parameter.override(value) for parameter, value in point.items()]
 
 
-def _flags() -> list[str]:
+def flags() -> list[str]:
     """Hydra's own flags on the command line that say where configurations are."""
     args, _ = get_args_parser().parse_known_args(sys.argv[1:])
     names = ("config_dir", "config_name", "config_path")

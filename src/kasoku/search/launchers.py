@@ -1,0 +1,98 @@
+"""Workers elsewhere: each runs the sweep's own command and joins its study.
+
+A worker needs what the command needs, this package and the sweep's storage, and nothing from the launcher but a start.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kasoku.faults import ConfigError, Fault, check_call
+
+VARIABLE = "KASOKU_WORKER"  # set in a worker: the token that ends it when the study shows it
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Workers that were launched: how many are left, and how to end them."""
+
+    alive: Callable[[], int]
+    cancel: Callable[[], None]
+
+
+def launch(node: Mapping[str, Any], command: Sequence[str], count: int, token: str, directory: Path) -> Fleet | None:
+    """Start `count` workers with `command` by the launcher that `node` describes; None for local, which needs none.
+
+    Raises:
+        ConfigError: there is no such launcher, its package is not installed, or it does not take these settings.
+    """
+    launchers = {"slurm": _slurm, "ray": _ray}
+    kind, settings = node.get("kind"), {key: value for key, value in node.items() if key != "kind"}
+    if kind == "local":
+        return None
+    if kind not in launchers:
+        raise ConfigError(Fault("launcher.kind", kind, "must be one of local slurm ray"))
+    if faults := check_call(launchers[kind], settings, "launcher."):
+        raise ConfigError(*faults)
+    try:
+        return launchers[kind](list(command), count, token, directory, **settings)
+    except ImportError as error:
+        fix = f"pip install 'kasoku[{kind}]'"
+        raise ConfigError(Fault("launcher", kind, f"needs the package {error.name}", fix)) from None
+
+
+def _slurm(
+    command: list[str], count: int, token: str, directory: Path, *, cluster: str | None, parameters: dict[str, Any]
+) -> Fleet:
+    """Jobs of SLURM; with cluster=local, processes of this machine that submitit treats alike."""
+    import submitit
+
+    executor = submitit.AutoExecutor(folder=directory / "jobs", cluster=cluster)
+    executor.update_parameters(**{key: value for key, value in parameters.items() if value is not None})
+    work = submitit.helpers.CommandFunction(command, verbose=False, env={VARIABLE: token})
+    jobs = [executor.submit(work) for _ in range(count)]
+    return Fleet(
+        alive=lambda: sum(not job.done() for job in jobs), cancel=lambda: [job.cancel() for job in jobs] and None
+    )
+
+
+def _ray(
+    command: list[str],
+    count: int,
+    token: str,
+    directory: Path,
+    *,
+    address: str | None,
+    num_cpus: float,
+    num_gpus: float,
+) -> Fleet:
+    """Tasks of a Ray cluster; with address=null, of a Ray that is started on this machine."""
+    import ray
+
+    ray.init(address=address, include_dashboard=False, log_to_driver=False, ignore_reinit_error=True)
+    task = ray.remote(num_cpus=num_cpus, num_gpus=num_gpus, max_retries=0)(_work)
+    tasks = [task.remote(command, {VARIABLE: token}, str(Path.cwd())) for _ in range(count)]
+
+    def alive() -> int:
+        return len(ray.wait(tasks, num_returns=len(tasks), timeout=0)[1])
+
+    def cancel() -> None:
+        for one in tasks:
+            ray.cancel(one, force=True)
+        ray.shutdown()
+
+    return Fleet(alive, cancel)
+
+
+def _work(command: list[str], variables: dict[str, str], folder: str) -> int:
+    """A worker on whatever machine Ray has chosen. Ray's own OMP_NUM_THREADS and GPUs hold for it."""
+    return subprocess.run(command, env=os.environ | variables, cwd=folder, check=False).returncode
+
+
+def worker_command(flags: Sequence[str], overrides: Sequence[str], own: Sequence[str]) -> list[str]:
+    """The sweep's command for one worker: its own settings `own` come last and win."""
+    return [sys.executable, str(Path(sys.argv[0]).absolute()), "-m", *flags, *overrides, *own]

@@ -114,11 +114,7 @@ SHARE = "must be a finite number >= 0 and < 1"
         ("warmup=linear warmup.length=[5]", f"warmup.length=[5]: {LENGTH}"),
         (
             "warmup=linear warmup.length=500 trainer.max_steps=100",
-            "warmup.length=500: is 500 steps, and must be shorter than the run of 100 steps",
-        ),
-        (
-            "warmup=linear warmup.length=100% trainer.max_steps=100",
-            "warmup.length=100%: is 100 steps, and must be shorter",
+            "warmup.length=500: is 500 steps, and must not be longer than the run of 100 steps",
         ),
         ("warmup=none warmup.length=5%", "warmup.length=5%: must be 0"),
         ("warmup=linear warmup.start_factor=1", f"warmup.start_factor=1: {SHARE}"),

@@ -20,8 +20,8 @@ from kasoku.faults import ConfigError, Fault, check_call
 from kasoku.recipe import Recipe, learning_rates, rebound
 from kasoku.training.module import Module
 from kasoku.training.run import Run
-from kasoku.training.suggestions import RangeTest
 from kasoku.training.speedups import compile_nets, use_channels_last
+from kasoku.training.suggestions import RangeTest
 from kasoku.training.target import Target
 
 FROM_DATA = ("input_shape", "num_classes")  # null in a model's file: taken from the data

@@ -23,6 +23,8 @@ NODES = ("data", "model", "optimizer", "scheduler", "warmup", "trainer")
 OTHERS = ("target", "logger", "callbacks", "experiment", "sweeper", "search", "launcher", "trust")
 ROOT_KEYS = (*ranges.ROOT, *NODES, *OTHERS)
 
+KNOWN = ("pytorch_optimizer.", "schedulefree.", "kasoku.optim.")  # packages whose settings mean what torch's do
+
 
 def check(cfg: DictConfig) -> list[Fault]:
     """Every fault of the composed `cfg` that shows without torch, all together."""
@@ -90,8 +92,10 @@ def _nodes(values: Values) -> Iterator[Fault]:
 
 
 def _optimizer(optimizer: Values) -> Iterator[Fault]:
-    from_torch = str(optimizer.get(TARGET)).startswith("torch.optim.")
-    table = ranges.TORCH_OPTIMIZER if from_torch else ranges.OPTIMIZER
+    name = str(optimizer.get(TARGET))
+    from_torch = name.startswith("torch.optim.")
+    known = ranges.KNOWN_OPTIMIZER if name.startswith(KNOWN) else ranges.OPTIMIZER
+    table = ranges.TORCH_OPTIMIZER if from_torch else known
     if optimizer and "lr" not in optimizer:
         yield Fault("optimizer.lr", MISSING, "must be given, the schedule multiplies it")
     given = {name: value for name, value in optimizer.items() if (name, value) != ("lr", "auto")}

@@ -65,8 +65,6 @@ DATA: dict[str, Any] = {
 OPTIMIZER: dict[str, Any] = {
     "lr": Positive,
     "weight_decay": NotNegative,
-    "momentum": Memory,
-    "betas": tuple[Memory, Memory] | tuple[Memory, Memory, Memory],
     "scale_lr": Literal["none", "linear", "sqrt"],
     "reference_batch_size": Count,
 }
@@ -78,7 +76,12 @@ FIND_LR: dict[str, Any] = {
     "suggestion": Literal["valley", "slide", "steepest", "minimum"],
 }
 
-TORCH_OPTIMIZER: dict[str, Any] = OPTIMIZER | {
+KNOWN_OPTIMIZER: dict[str, Any] = OPTIMIZER | {
+    "momentum": Memory,
+    "betas": tuple[Memory, Memory] | tuple[Memory, Memory, Memory],
+}
+
+TORCH_OPTIMIZER: dict[str, Any] = KNOWN_OPTIMIZER | {
     "dampening": Annotated[float, Interval(ge=0, le=1)],
     "nesterov": bool,
     "betas": tuple[Memory, Memory],

@@ -1,0 +1,65 @@
+"""Runs listed from their directories."""
+
+import csv
+
+import pytest
+
+from kasoku.faults import ConfigError
+from kasoku.report.__main__ import main
+from kasoku.report.runs import find, metrics
+from kasoku.results import Best, Result, TimeToTarget
+
+
+def leave(folder, value: float | None, overrides: list[str], metric: str = "val/acc") -> None:
+    folder.mkdir(parents=True)
+    best = None if value is None else Best(metric, value, 10)
+    reached = TimeToTarget(metric, 0.5, 5, 320, 0.25) if value else None
+    Result("completed" if value else "failed", best=best, time_to_target=reached, overrides=overrides).write(folder)
+
+
+def test_runs_are_listed_best_first_with_what_differs(tmp_path, capsys):
+    leave(tmp_path / "a", 0.7, ["model=mlp", "optimizer=sgd"])
+    leave(tmp_path / "b" / "0", 0.9, ["model=mlp", "optimizer=adamw"])
+    leave(tmp_path / "c", None, ["model=mlp"])
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "result.json").write_text("{ cut")
+    assert main([str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "3 runs, all with model=mlp" in said
+    assert said.index("optimizer=adamw") < said.index("optimizer=sgd") < said.index("failed")
+
+
+def test_a_loss_is_best_where_it_is_least(tmp_path, capsys):
+    leave(tmp_path / "high", 2.0, [], "val/loss")
+    leave(tmp_path / "low", 1.0, [], "val/loss")
+    main([str(tmp_path)])
+    said = capsys.readouterr().out
+    assert said.index("low") < said.index("high")
+
+
+def test_the_metrics_of_one_run(tmp_path, capsys):
+    leave(tmp_path / "run", 0.9, [])
+    with (tmp_path / "run" / "metrics.csv").open("w") as file:
+        writer = csv.writer(file)
+        writer.writerows([["step", "epoch", "val/loss"], [1, 0, 3.0], [2, 0, ""], [3, 1, 1.0], [4, 1, 2.0]])
+    column = metrics(tmp_path / "run")["val/loss"]
+    assert (column.count, column.last, column.least, column.least_step) == (3, 2.0, 1.0, 3)
+    assert (column.greatest, column.greatest_step) == (3.0, 1)
+    assert main([str(tmp_path / "run")]) == 0
+    assert "val/loss" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_a_folder_without_a_run_is_named(tmp_path, made, capsys):
+    folder = tmp_path / "empty"
+    if made:
+        folder.mkdir()
+    with pytest.raises(ConfigError, match="empty"):
+        find(folder)
+    assert main([str(folder)]) == 2
+    assert "empty" in capsys.readouterr().err
+
+
+def test_without_a_folder_it_says_how_it_is_used(capsys):
+    assert main([]) == 2
+    assert "usage" in capsys.readouterr().out

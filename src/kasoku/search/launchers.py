@@ -3,6 +3,7 @@
 A worker needs what the command needs, this package and the sweep's storage, and nothing from the launcher but a start.
 """
 
+import logging
 import os
 import subprocess
 import sys
@@ -24,13 +25,23 @@ class Fleet:
     cancel: Callable[[], None]
 
 
+@dataclass(frozen=True)
+class Work:
+    """`count` workers with `command`; what the launcher writes goes to `directory`."""
+
+    command: list[str]
+    count: int
+    token: str
+    directory: Path
+
+
 def launch(node: Mapping[str, Any], command: Sequence[str], count: int, token: str, directory: Path) -> Fleet | None:
     """Start `count` workers with `command` by the launcher that `node` describes; None for local, which needs none.
 
     Raises:
         ConfigError: there is no such launcher, its package is not installed, or it does not take these settings.
     """
-    launchers = {"slurm": _slurm, "ray": _ray}
+    launchers: dict[Any, Callable[..., Fleet]] = {"slurm": _slurm, "ray": _ray}
     kind, settings = node.get("kind"), {key: value for key, value in node.items() if key != "kind"}
     if kind == "local":
         return None
@@ -39,43 +50,36 @@ def launch(node: Mapping[str, Any], command: Sequence[str], count: int, token: s
     if faults := check_call(launchers[kind], settings, "launcher."):
         raise ConfigError(*faults)
     try:
-        return launchers[kind](list(command), count, token, directory, **settings)
+        return launchers[kind](Work(list(command), count, token, directory), **settings)
     except ImportError as error:
         fix = f"pip install 'kasoku[{kind}]'"
         raise ConfigError(Fault("launcher", kind, f"needs the package {error.name}", fix)) from None
 
 
-def _slurm(
-    command: list[str], count: int, token: str, directory: Path, *, cluster: str | None, parameters: dict[str, Any]
-) -> Fleet:
+def _slurm(work: Work, *, cluster: str | None, parameters: dict[str, Any]) -> Fleet:
     """Jobs of SLURM; with cluster=local, processes of this machine that submitit treats alike."""
     import submitit
 
-    executor = submitit.AutoExecutor(folder=directory / "jobs", cluster=cluster)
+    executor = submitit.AutoExecutor(folder=work.directory / "jobs", cluster=cluster)
     executor.update_parameters(**{key: value for key, value in parameters.items() if value is not None})
-    work = submitit.helpers.CommandFunction(command, verbose=False, env={VARIABLE: token})
-    jobs = [executor.submit(work) for _ in range(count)]
-    return Fleet(
-        alive=lambda: sum(not job.done() for job in jobs), cancel=lambda: [job.cancel() for job in jobs] and None
-    )
+    function = submitit.helpers.CommandFunction(work.command, verbose=False, env={VARIABLE: work.token})
+    jobs = [executor.submit(function) for _ in range(work.count)]
+
+    def cancel() -> None:
+        for job in jobs:
+            job.cancel()
+
+    return Fleet(lambda: sum(not job.done() for job in jobs), cancel)
 
 
-def _ray(
-    command: list[str],
-    count: int,
-    token: str,
-    directory: Path,
-    *,
-    address: str | None,
-    num_cpus: float,
-    num_gpus: float,
-) -> Fleet:
+def _ray(work: Work, *, address: str | None, num_cpus: float, num_gpus: float) -> Fleet:
     """Tasks of a Ray cluster; with address=null, of a Ray that is started on this machine."""
     import ray
 
-    ray.init(address=address, include_dashboard=False, log_to_driver=False, ignore_reinit_error=True)
+    quiet = {"log_to_driver": False, "logging_level": logging.WARNING}
+    ray.init(address=address, include_dashboard=False, ignore_reinit_error=True, **quiet)
     task = ray.remote(num_cpus=num_cpus, num_gpus=num_gpus, max_retries=0)(_work)
-    tasks = [task.remote(command, {VARIABLE: token}, str(Path.cwd())) for _ in range(count)]
+    tasks = [task.remote(work.command, {VARIABLE: work.token}, str(Path.cwd())) for _ in range(work.count)]
 
     def alive() -> int:
         return len(ray.wait(tasks, num_returns=len(tasks), timeout=0)[1])

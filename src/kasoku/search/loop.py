@@ -94,6 +94,7 @@ class Loop:
                 self._listen()
                 self._look_around()
             self._stop()
+            self.screen.draw(self.book, now=True)
         self.sheet.write(self.book, at_end=True)
 
     @property

@@ -1,0 +1,92 @@
+"""Workers that share a storage: a PostgreSQL of this test's own, submitit's local executor, Ray on this machine."""
+
+import getpass
+import importlib.util
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .conftest import ROOT, TINY, Sweep
+from .test_resume import RANDOM, SLOW, content, has_finished, running, wait_until
+
+BIN = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)
+INITDB = shutil.which("initdb", path=f"{BIN}:{os.environ['PATH']}")
+
+
+def as_owner(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run `command` as a user that PostgreSQL accepts: it refuses root."""
+    user = {"user": "nobody", "group": "nogroup", "extra_groups": []} if getpass.getuser() == "root" else {}
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=60, **user)  # type: ignore[call-overload]
+
+
+@pytest.fixture
+def database() -> Iterator[str]:
+    """The URL of an empty database on a free port of the loopback interface."""
+    if INITDB is None:
+        pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
+    folder = Path(subprocess.check_output(["mktemp", "-d", "/tmp/kasoku-pg-XXXXXX"], text=True).strip())
+    if getpass.getuser() == "root":
+        os.chown(folder, pwd.getpwnam("nobody").pw_uid, -1)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    data, control = str(folder / "data"), str(Path(INITDB).with_name("pg_ctl"))
+    as_owner([INITDB, "-D", data, "-U", "kasoku", "--auth=trust", "--no-sync", "-E", "UTF8"], folder)
+    options = f"-p {port} -h 127.0.0.1 -k {folder} -F"
+    as_owner([control, "-D", data, "-o", options, "-l", str(folder / "log"), "-w", "start"], folder)
+    try:
+        yield f"postgresql://kasoku@127.0.0.1:{port}/postgres"
+    finally:
+        as_owner([control, "-D", data, "-m", "immediate", "stop"], folder)
+        shutil.rmtree(folder)
+
+
+def test_two_that_share_a_database_of_which_one_is_killed(database: str, tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "train.py"), "-m", *TINY, *SLOW, *RANDOM]
+    command += ["sweeper.n_trials=6", f"sweeper.storage={database}"]
+    folders = [tmp_path / "one", tmp_path / "two"]
+    first, second = (subprocess.Popen([*command, f"hydra.sweep.dir={folder}"], cwd=ROOT) for folder in folders)
+    wait_until(lambda: has_finished(folders[1], 1) and len(running(folders[0])) == 1)
+    first.kill()
+    assert second.wait(timeout=90) == 0
+    first.wait()
+    trials = content(folders[1])["trials"]
+    assert sum(trial["state"] == "completed" for trial in trials) == 6
+    assert [trial["state"] for trial in trials].count("lost") == 1
+    assert {Path(trial["directory"]).parent for trial in trials} == set(folders)
+
+
+def test_submitit_starts_the_workers(sweep: Sweep) -> None:
+    swept = sweep("seed=0,1", "launcher=slurm", "launcher.cluster=local", "sweeper.workers=2")
+    assert (swept.code, swept.states) == (0, ["completed"] * 2)
+    assert len(list((swept.directory / "jobs").glob("*_result.pkl"))) == 2
+    assert swept.json["overrides"][-1] == "sweeper.workers=2"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed (pip install 'kasoku[ray]')")
+def test_ray_starts_the_workers(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "train.py"), "-m", *TINY, "seed=0,1", "launcher=ray"]
+    environment = os.environ | {"RAY_AUTH_MODE": "disabled"}
+    done = subprocess.run(
+        [*command, f"hydra.sweep.dir={tmp_path}"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [trial["state"] for trial in content(tmp_path)["trials"]] == ["completed"] * 2
+
+
+def test_a_launcher_that_there_is_not(sweep: Sweep) -> None:
+    swept = sweep("seed=0,1", "launcher=slurm", "launcher.cluster=local", "+launcher.partition=fast")
+    assert swept.code == 2
+    assert "launcher.partition" in swept.err

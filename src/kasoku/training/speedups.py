@@ -23,9 +23,9 @@ def compile_nets(module: pl.LightningModule) -> bool:
     if missing:
         log.warning("trainer.compile=true, but %s: going on without compilation", missing)
         return False
-    import torch._dynamo
-
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path.home() / ".cache" / "torchinductor"))
+    import torch._dynamo  # settles on a folder
+
     torch._dynamo.config.suppress_errors = True  # torch says what it could not compile, and runs it
     for net in nets(module):
         net.compile()

@@ -2,9 +2,9 @@
 
 import pytorch_lightning as pl
 
+from kasoku.optim.curvature import EstimateCurvature
 from kasoku.optim.plateau import ObservePlateau
 from kasoku.optim.schedule_free import ScheduleFree
-from kasoku.optim.sophia import EstimateCurvature
 
 
 def callbacks() -> list[pl.Callback]:

@@ -1,15 +1,12 @@
 """Sophia, a clipped step over the Hessian's diagonal, made to work under Lightning's automatic optimization."""
 
-import contextlib
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 
-import pytorch_lightning as pl
 import torch
 from annotated_types import Ge, Gt, Interval
 from pytorch_optimizer import SophiaH
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from kasoku.faults import ConfigError, check_call
 
@@ -21,7 +18,8 @@ class Sophia(SophiaH):
 
     H. Liu et al. 2023, arXiv 2305.14342 (Sophia-H). The parent differentiates the gradients that `backward` left, which
     asks for create_graph at every step. Here `estimate(loss)`, called before `backward` at the steps that are `due`,
-    does it from the loss: by the callback `EstimateCurvature` under Lightning, by hand in a loop of one's own.
+    does it from the loss: by the callback `EstimateCurvature` (kasoku.optim.curvature) under Lightning, by hand
+    in a loop of one's own.
 
     Args:
         params, lr, weight_decay: as everywhere; the decay is decoupled.
@@ -89,30 +87,3 @@ class Sophia(SophiaH):
             )
         super().step(hessian=curvature if due else None)
         return loss
-
-
-class EstimateCurvature(pl.Callback):
-    """Calls `Sophia.estimate` before the backward pass of the steps that are due; does nothing for other optimizers."""
-
-    def __init__(self) -> None:
-        self._kernels = contextlib.ExitStack()
-
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        if any(optimizer.due for optimizer in _sophias(trainer)):
-            self._kernels.enter_context(sdpa_kernel(SDPBackend.MATH))  # the fused ones have no second derivative
-
-    def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
-        scaler = getattr(trainer.precision_plugin, "scaler", None)
-        unscaled = loss if scaler is None else loss / scaler.get_scale()
-        for optimizer in _sophias(trainer):
-            if optimizer.due:
-                optimizer.estimate(unscaled, lambda tensor: trainer.strategy.reduce(tensor, reduce_op="mean"))
-
-    def on_after_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._kernels.close()
-
-
-def _sophias(trainer: pl.Trainer) -> list[Sophia]:
-    return [optimizer for optimizer in trainer.optimizers if isinstance(optimizer, Sophia)]

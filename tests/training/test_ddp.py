@@ -1,4 +1,4 @@
-"""Two processes train as one does with the same global batch: data parallel by the command, fully sharded by torchrun."""
+"""Two processes train as one with the same global batch: data parallel by the command, fully sharded by torchrun."""
 
 import csv
 import json

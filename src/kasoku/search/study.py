@@ -61,7 +61,7 @@ def open_storage(address: str) -> BaseStorage:
     """
     try:
         if "://" in address:
-            return RDBStorage(_with_driver(address), engine_kwargs={"pool_pre_ping": True, "pool_size": 2})
+            return _open_database(_with_driver(address))
         Path(address).parent.mkdir(parents=True, exist_ok=True)
         return JournalStorage(JournalFileBackend(address))
     except Exception as error:
@@ -69,6 +69,18 @@ def open_storage(address: str) -> BaseStorage:
         raise ConfigError(
             Fault("sweeper.storage", without_password(address), f"cannot be opened: {lines[0]}")
         ) from None
+
+
+def _open_database(url: str) -> RDBStorage:
+    """Several that open an empty database at the same moment are in each other's way while the tables are made."""
+    from sqlalchemy.exc import IntegrityError, ProgrammingError
+
+    for attempt in range(4):
+        try:
+            return RDBStorage(url, engine_kwargs={"pool_pre_ping": True, "pool_size": 2})
+        except (IntegrityError, ProgrammingError):
+            time.sleep(0.5 * 2**attempt)
+    return RDBStorage(url, engine_kwargs={"pool_pre_ping": True, "pool_size": 2})
 
 
 def _with_driver(url: str) -> str:
@@ -257,4 +269,7 @@ def _is_running(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    return True
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"  # killed, not yet reaped
+    except OSError:
+        return True

@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 from hydra import version
 from hydra._internal.callbacks import Callbacks
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import run_job, setup_globals
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -113,7 +112,6 @@ def compose(source: Source, overrides: tuple[str, ...], directory: Path) -> Dict
         cfg.hydra.job.name, cfg.hydra.mode = source.job, RunMode.MULTIRUN
         for node in ("sweeper", "search", "launcher"):
             cfg.pop(node, None)
-    HydraConfig.instance().set_config(cfg)
     return cfg
 
 

@@ -200,6 +200,11 @@ def test_a_schedule_free_optimizer_is_refused(tmp_path):
         run_here(tmp_path, *NORMED, "callbacks=ema", "optimizer=schedulefree_sgd")
 
 
+def test_epochs_are_known_where_only_max_steps_is_given(tmp_path):
+    train(tmp_path, "callbacks=lawa", "trainer.max_steps=25", "warmup.length=1ep")
+    assert int(saved(tmp_path)["averaging_state"]["n_averaged"]) == 1
+
+
 def test_a_length_that_the_run_does_not_know_is_refused(tmp_path):
     overrides = ("callbacks=swa", "callbacks.swa.start=5tokens")
     with pytest.raises(ConfigError, match=r"callbacks.swa.start=5tokens: a length in tokens needs"):

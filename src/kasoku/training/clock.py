@@ -13,6 +13,7 @@ def clock_of(trainer: pl.Trainer) -> Clock:
 
     The total is None where Lightning cannot know it: with max_time alone, or with data that has no length.
     """
+    trainer.fit_loop.setup_data()  # Lightning does it here only where max_epochs is given, and knows no epoch before
     total = trainer.estimated_stepping_batches
     batches = trainer.num_training_batches
     data: Any = trainer.datamodule

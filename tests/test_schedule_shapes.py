@@ -50,6 +50,10 @@ def test_a_shape_out_of_range_is_one_fault_of_its_key(name, shape, refused, must
     assert must in str(fault)
 
 
+def test_one_milestone_is_enough():
+    assert check_call(schedules.multistep, {"milestones": ["50%"]}) == []
+
+
 @pytest.mark.parametrize(
     ("milestones", "written", "total", "answers"),
     [
@@ -62,7 +66,8 @@ def test_a_shape_out_of_range_is_one_fault_of_its_key(name, shape, refused, must
         ([60, 30, 500], None, 100, ["30 follows 60", "the warmup leaves: 500"]),
         ([60, 30], ["60%", "3ep"], 100, ["3ep follows 60%"]),
         ([50, 50], ["50%", "50%"], 100, ["50% follows 50%"]),
-        ([95], ["95%"], 90, ["the warmup leaves: 95%"]),
+        ([91], ["91%"], 90, []),
+        ([92], ["92%"], 90, ["the warmup leaves: 92%"]),
         ([2, 2], ["50%", "75%"], 2, []),  # a run of three steps, one of them warmup: rounded, not wrong
         ([1, 1], ["50%", "75%"], 1, []),
     ],

@@ -44,6 +44,7 @@ TABLE = [
     ("cosine_restarts", {"period": 10}, 9, None, (1 + math.cos(0.9 * math.pi)) / 2),
     ("cosine_restarts", {"period": 10}, 10, None, 1.0),
     ("cosine_restarts", {"period": 10, "multiplier": 3, "final_factor": 0.5}, 25, 40, 0.75),
+    ("cosine_restarts", {"period": 1}, 10**15, None, 1.0),
     ("cosine_restarts", {"period": 10, "multiplier": 3}, 40, 200, 1.0),
     ("wsd", {"decay": 20}, 80, 100, 1.0),
     ("wsd", {"decay": 20}, 85, 100, 0.5),

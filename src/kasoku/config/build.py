@@ -95,10 +95,10 @@ def _speed_up(module: pl.LightningModule, trainer: DictConfig) -> None:
 
 
 def _with_fused(optimizer: DictConfig, trainer: DictConfig) -> DictConfig:
-    """`optimizer` with `fused: null` decided: yes, unless a loss scaler has to unscale gradients for clipping."""
+    """`optimizer` with `fused: null` decided: yes, unless a loss scaler has to unscale gradients before the step."""
     if "fused" not in optimizer or optimizer.fused is not None:
         return optimizer
-    scaled = str(trainer.get("precision")).startswith("16") and trainer.get("gradient_clip_val") is not None
+    scaled = str(trainer.get("precision")).startswith("16")
     return OmegaConf.merge(optimizer, {"fused": not scaled})  # type: ignore[return-value]
 
 

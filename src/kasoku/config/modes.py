@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from kasoku.config import resuming
@@ -124,6 +125,9 @@ def _go_on(run: Run, changed: Sequence[resuming.Change]) -> None:
     for change in changed:
         log.info("changed at this resume: %s", change)
     progress = checkpoints.read(run.last, "resume")
+    if "current_model_state" in progress and not any(isinstance(c, WeightAveraging) for c in run.callbacks):
+        must = "holds an average of the weights, which this command has no callback to go on with"
+        raise ConfigError(Fault("resume", run.last, must, "give callbacks=ema, swa or lawa as before"))
     settings: dict[str, Any] = run.trainer.keywords  # type: ignore[attr-defined]
     max_steps = settings.get("max_steps") or -1
     max_epochs = settings.get("max_epochs") or -1

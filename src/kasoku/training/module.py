@@ -45,8 +45,9 @@ class Module(pl.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Let a net look at training samples before anything is wrapped or restored (SpeedNet whitens)."""
-        if stage == "fit" and hasattr(self.net, "prepare"):
-            self.net.prepare(self.trainer.datamodule.sample(5000))
+        prepare: Any = getattr(self.net, "prepare", None)
+        if stage == "fit" and prepare is not None:
+            prepare(self.trainer.datamodule.sample(5000))
 
     configure_optimizers = configure_optimizers  # type: ignore[assignment]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hypothesis import settings
 from omegaconf import DictConfig
 
 from kasoku.config import resolvers
@@ -17,6 +18,8 @@ ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"
 SMALL = ("model=mlp", "trainer=cpu", "logger=none")  # trains an epoch in a fraction of a second
 
+settings.register_profile("suite", deadline=None)  # a deadline is a wall-clock assertion
+settings.load_profile("suite")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("WANDB_MODE", "offline")

@@ -149,7 +149,12 @@ class Recipe:
         steps = self._untuned() if length == "untuned" else _steps("warmup.length", length, clock)
         if clock.total is not None and steps > clock.total:
             must = f"is {steps} steps, and must not be longer than the run of {clock.total} steps"
-            raise ConfigError(Fault("warmup.length", length, must, "shorten it, or train longer"))
+            fix = (
+                "lower beta2 in optimizer.betas, or train longer"
+                if length == "untuned"
+                else "shorten it, or train longer"
+            )
+            raise ConfigError(Fault("warmup.length", length, must, fix))
         return steps
 
     def _untuned(self) -> int:
@@ -208,21 +213,21 @@ def _bind(schedule: Bound[float], clock: Clock, warmup: int, prefix: str) -> Fac
     }
     # A warmup as long as the run leaves the schedule no step; its first value still shapes the ramp.
     total = None if clock.total is None else max(1, clock.total - warmup)
-    wrong = schedules.check_shape(schedule.func, shape, total)
+    wrong = schedules.check_shape(schedule.func, shape, total, schedule.keywords)
     if wrong:
         raise ConfigError(*(Fault(prefix + name, schedule.keywords.get(name), must) for name, must in wrong))
     return lambda step: schedule.func(step, total, **shape)
 
 
 def _in_steps(key: str, value: Any, clock: Clock) -> Any:
-    if value is None or isinstance(value, float):
-        return value
-    if isinstance(value, int | str):
+    if value is None:
+        return None
+    if isinstance(value, int | float | str):
         return _steps(key, value, clock)
     return [_steps(key, item, clock) for item in value]
 
 
-def _steps(key: str, length: int | str, clock: Clock) -> int:
+def _steps(key: str, length: Any, clock: Clock) -> int:
     try:
         return to_steps(length, clock)
     except ValueError as error:

@@ -40,6 +40,7 @@ def test_the_default_trains_to_97_percent_and_says_where_everything_lies(tmp_pat
         (["model.net._target_=torch.load"], ["torch.load", "not trusted"]),
         (["optimizer=sgd,adam"], ["add -m"]),
         (["resume=nowhere"], ["nowhere"]),
+        (["model.net.num_classes=5"], ["model.net", "5 outputs", "10 classes"]),
     ],
     ids=lambda value: " ".join(value) if value and "=" in value[0] else "",
 )

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import Metric
 
+from kasoku.faults import ConfigError, Fault
 from kasoku.recipe import Recipe
 from kasoku.training.clock import configure_optimizers
 
@@ -85,10 +86,20 @@ class Module(pl.LightningModule):
     def _evaluate(self, batch: tuple[Tensor, Tensor], split: str) -> None:
         x, y = batch
         logits, y = _rows(self.net(x)), y.flatten()
+        if self.trainer.sanity_checking:
+            self._check_outputs(logits)
         self.log(f"{split}/loss", self.loss(logits, y), batch_size=len(y), sync_dist=True)
         for name, metric in self.metrics[split].items():  # type: ignore[operator, union-attr]
             metric.update(logits, y)
             self.log(f"{split}/{name}", metric, batch_size=len(y))
+
+    def _check_outputs(self, logits: Tensor) -> None:
+        """Raises ConfigError, before training, where the net has fewer outputs than the data has classes."""
+        classes = getattr(self.trainer.datamodule, "num_classes", None)
+        if isinstance(self.loss, nn.CrossEntropyLoss) and classes and logits.shape[-1] < classes:
+            must = f"gives {logits.shape[-1]} outputs, the data has {classes} classes"
+            fix = "leave model.net.num_classes null, or give as many"
+            raise ConfigError(Fault("model.net", type(self.net).__name__, must, fix))
 
 
 def _rows(logits: Tensor) -> Tensor:

@@ -149,12 +149,8 @@ class Recipe:
         steps = self._untuned() if length == "untuned" else _steps("warmup.length", length, clock)
         if clock.total is not None and steps > clock.total:
             must = f"is {steps} steps, and must not be longer than the run of {clock.total} steps"
-            fix = (
-                "lower beta2 in optimizer.betas, or train longer"
-                if length == "untuned"
-                else "shorten it, or train longer"
-            )
-            raise ConfigError(Fault("warmup.length", length, must, fix))
+            shorter = "lower beta2 in optimizer.betas" if length == "untuned" else "shorten it"
+            raise ConfigError(Fault("warmup.length", length, must, f"{shorter}, or train longer"))
         return steps
 
     def _untuned(self) -> int:

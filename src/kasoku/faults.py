@@ -13,7 +13,6 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import annotated_types as at
@@ -90,7 +89,7 @@ def show(value: object) -> str:
     if isinstance(value, list | tuple):
         return "[" + ",".join(map(show, value)) + "]"
     text = str(value)
-    if not isinstance(value, Path) and len(text) > LONGEST_VALUE:  # the end of a path is what tells
+    if len(text) > LONGEST_VALUE and "/" not in text:  # the end of a path is what tells
         text = f"{text[:LONGEST_VALUE]}..."
     return f"'{text}'" if isinstance(value, str) and _reads_as_other(value) else text
 

@@ -15,18 +15,21 @@ from pathlib import Path
 from typing import TextIO
 
 HERE = Path(__file__).parent
-HELPERS = ("__init__", "__main__", "timing", "runs", "firststep")
-BY_HAND = ("cifar10_gpu",)  # needs a GPU
+HELPERS = ("__init__", "__main__", "timing", "runs", "firststep", "sweeps_peer")
 
 
 def main() -> int:
     """Run the benchmarks that the command names."""
     names = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in HELPERS)
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure, each with a baseline in the same run.")
-    parser.add_argument("names", nargs="+", choices=[*names, "all"], metavar="NAME", help=f"all or of: {' '.join(names)}")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description="Measure, each with a baseline in the same run."
+    )
+    parser.add_argument(
+        "names", nargs="+", choices=[*names, "all"], metavar="NAME", help=f"all or of: {' '.join(names)}"
+    )
     parser.add_argument("--record", action="store_true", help="append the results to bench/RESULTS.md")
     args = parser.parse_args()
-    for name in (name for name in names if name not in BY_HAND) if "all" in args.names else args.names:
+    for name in names if "all" in args.names else args.names:
         print(f"\n== {name}", flush=True)
         with recorded(name) if args.record else contextlib.nullcontext():
             importlib.import_module(f"bench.{name}").main()
@@ -56,7 +59,9 @@ def recorded(name: str):  # type: ignore[no-untyped-def]
     with contextlib.redirect_stdout(Tee(sys.stdout, text)):  # type: ignore[type-var]
         yield
     with (HERE / "RESULTS.md").open("a") as file:
-        file.write(f"\n## {name}, {datetime.date.today():%Y-%m-%d}\n\n{machine()}\n\n```\n{text.getvalue().strip()}\n```\n")
+        file.write(
+            f"\n## {name}, {datetime.date.today():%Y-%m-%d}\n\n{machine()}\n\n```\n{text.getvalue().strip()}\n```\n"
+        )
 
 
 def machine() -> str:
@@ -72,7 +77,8 @@ def machine() -> str:
 def processor() -> str:
     """The processor's name."""
     info = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
 
 

@@ -1,15 +1,17 @@
 """One W&B run for one run: online where a key and the network are there, offline otherwise, never a prompt."""
 
+import contextlib
 import logging
 import netrc
 import os
 import secrets
 import socket
+import threading
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import wandb
 from pytorch_lightning.loggers import WandbLogger
@@ -129,14 +131,20 @@ def _has_key() -> bool:
 
 
 def _answers() -> bool:
+    """Whether the server takes a connection within PATIENCE; in a thread, for a name can take longer to resolve."""
     address = urlsplit(_server())
+    asking = threading.Thread(target=_connect, args=(address, answered := threading.Event()), daemon=True)
+    asking.start()
+    asking.join(PATIENCE)
+    if not answered.is_set():
+        log.info("W&B: %s does not answer, going on offline", address.hostname)
+    return answered.is_set()
+
+
+def _connect(address: SplitResult, answered: threading.Event) -> None:
     port = address.port or (443 if address.scheme == "https" else 80)
-    try:
-        socket.create_connection((address.hostname or "", port), timeout=PATIENCE).close()
-    except OSError:
-        log.info(f"W&B: {address.hostname} does not answer, going on offline")
-        return False
-    return True
+    with contextlib.suppress(OSError), socket.create_connection((address.hostname or "", port), timeout=PATIENCE):
+        answered.set()
 
 
 def _run_id(directory: Path) -> str:

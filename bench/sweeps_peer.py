@@ -8,7 +8,6 @@ from omegaconf import DictConfig
 
 from kasoku.config import resolvers
 
-
 CONF = str(Path(__file__).parents[1] / "conf")
 
 

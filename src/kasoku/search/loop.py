@@ -82,6 +82,7 @@ class Loop:
         self._accepted = False
         self._began = time.monotonic()
         self._looked = self._wrote = 0.0
+        self._written = -1  # ended trials in sweep.json
         self._gpus = machine.visible_gpus()
         self._threads = machine.threads_each(max(1, plan.workers))
 
@@ -214,11 +215,11 @@ class Loop:
         self.screen.draw(self.book)
 
     def _write(self) -> None:
-        """Write sweep.json, seldom enough to cost little where trials are many and short."""
-        now = time.monotonic()
-        if now - self._wrote > 1.0:
+        """Write sweep.json if a trial has ended, seldom enough to cost little where trials are many and short."""
+        ended = len(self.book.finished())
+        if ended != self._written and time.monotonic() - self._wrote > 1.0:
             self.sheet.write(self.book)
-            self._wrote = time.monotonic()
+            self._written, self._wrote = ended, time.monotonic()
 
     def _stop(self) -> None:
         """After a signal: let the trials save their checkpoints, then end them."""

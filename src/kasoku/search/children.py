@@ -78,13 +78,15 @@ class Child:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
+    def close(self) -> None:
+        self.connection.close()
+
     def end(self) -> tuple[End, dict[str, Any] | None]:
         """How it ended and its result, if it left one. `End.values` are for the caller to fill in."""
         self._process.join()
         code = self._process.exitcode or 0
         if code != 0:
             self.kill()  # further ranks that wait for it
-        self.connection.close()
         result = _result(self.job.directory)
         state = "interrupted" if code in (130, 143) else result["status"] if result else "failed"
         if result is None and code == 0:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from optuna.exceptions import StorageInternalError
 from optuna.trial import Trial
 
 from kasoku.search import machine
@@ -25,6 +26,7 @@ from kasoku.search.study import BEAT, Book, End, Start
 TICK = 0.25  # seconds between two looks at the clock
 FOREIGN = 2.0  # seconds between two looks at the trials of other machines
 GRACE = 20.0  # seconds that interrupted trials have to save a checkpoint
+OUTAGE, RETRY = 1800.0, 5.0  # seconds that a storage may be away, and between two tries
 HOPELESS = 5  # trials that were refused, of as many: the sweep is
 
 
@@ -83,20 +85,34 @@ class Loop:
         self._began = time.monotonic()
         self._looked = self._wrote = 0.0
         self._written = -1  # ended trials in sweep.json
+        self._away_since: float | None = None
         self._gpus = machine.visible_gpus()
         self._threads = machine.threads_each(max(1, plan.workers))
 
     def run(self) -> None:
         with self._listening(), self._no_orphans():
-            while not self.signum and not self._is_hopeless:
-                self._fill()
-                if not self.running and self._is_over():
-                    break
-                self._listen()
-                self._look_around()
+            while not (self.signum or self._is_hopeless or self._turn()):
+                pass
             self._stop()
             self.screen.draw(self.book, now=True)
         self.sheet.write(self.book, at_end=True)
+
+    def _turn(self) -> bool:
+        """One look at everything; whether the sweep is over. A database that is away for a while is waited for."""
+        try:
+            self._fill()
+            if not self.running and self._is_over():
+                return True
+            self._listen()
+            self._look_around()
+            self._away_since = None
+        except StorageInternalError as error:
+            self._away_since = self._away_since or time.monotonic()
+            if time.monotonic() - self._away_since > OUTAGE:
+                raise
+            self.screen.say(f"the storage does not answer, trying again: {str(error.__cause__).splitlines()[0]}")
+            time.sleep(RETRY)
+        return False
 
     @property
     def _is_hopeless(self) -> bool:
@@ -159,7 +175,11 @@ class Loop:
             value = values.get(objective.metric)
             if value is not None and (objective.metric not in seen or objective.better(value, seen[objective.metric])):
                 seen[objective.metric] = value
-        running.child.answer(self._report(running, count, values))
+        try:
+            running.child.answer(self._report(running, count, values))
+        except StorageInternalError:
+            running.child.answer(False)  # it waits for an answer, whatever the storage does
+            raise
 
     def _report(self, running: Running, count: int, values: dict[str, float]) -> bool:
         """Enter a value at an evaluation; whether the trial is to stop there."""
@@ -171,8 +191,6 @@ class Loop:
         return running.trial.should_prune()
 
     def _ended(self, running: Running) -> None:
-        number = running.trial.number
-        del self.running[number]
         end, result = running.child.end()
         end = replace(end, values=self._values(end, result, running.child.seen))
         if end.state in ("completed", "reached_target") and result and None in end.values:
@@ -181,8 +199,10 @@ class Loop:
             end = replace(end, state="failed", reason="ended by a signal")
         elif end.state == "failed" and self.signum:
             end = replace(end, state="interrupted")
-        self._count_refused(running.child.reason)
         self.book.end(running.trial, end)
+        del self.running[running.trial.number]
+        running.child.close()
+        self._count_refused(running.child.reason)
         self.screen.draw(self.book, now=True)
         self._write()
 

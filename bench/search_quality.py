@@ -55,6 +55,7 @@ def main() -> None:
                 reached = [steps for steps, best in curve if best <= goal]
                 found.setdefault(way, []).append(reached[0] / budget if reached else float("inf"))
                 finals.setdefault(way, []).append(curve[-1][1])
+            print(f"{task} seed {seed}: " + "  ".join(f"{way} {found[way][-1]:.2f}" for way in found), flush=True)
         for way, shares in found.items():
             each = " ".join(f"{share:5.2f}" for share in shares)
             final = statistics.median(finals[way])

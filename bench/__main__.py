@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TextIO
 
 HERE = Path(__file__).parent
-HELPERS = ("__init__", "__main__", "timing", "runs", "firststep", "sweeps_peer")
+HELPERS = ("__init__", "__main__", "timing", "runs", "firststep", "spent", "sweeps_peer")
 
 
 def main() -> int:

@@ -1,5 +1,6 @@
 """Runs of the product inside a benchmark's own process."""
 
+import functools
 import logging
 import os
 import tempfile
@@ -24,7 +25,7 @@ SHAKESPEARE = "KASOKU_SHAKESPEARE"  # names tinyshakespeare.txt
 
 
 def composed(*overrides: str) -> DictConfig:
-    """The configuration that `python train.py *overrides` trains with, without W&B, on the CPU."""
+    """The configuration that `python train.py *overrides` trains with, without W&B; on the CPU unless they say else."""
     resolvers.register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("train", ["trainer=cpu", "logger=none", *overrides])
@@ -40,12 +41,21 @@ class Built:
 
     def __init__(self, *overrides: str, repeat: int = 1):
         self.overrides, self.repeat = overrides, repeat
-        self.data = self.datamodule()
-        self.batch_size = self.data.batch_size
 
-    def datamodule(self, *overrides: str) -> InMemory:
-        """The data, set up."""
-        data: InMemory = make(composed(*self.overrides, *overrides).data, "data")
+    @functools.cached_property
+    def data(self) -> InMemory:
+        """The data, for a loop of one's own."""
+        return self.datamodule()
+
+    @property
+    def batch_size(self) -> int:
+        """Samples of a batch."""
+        return self.data.batch_size
+
+    def datamodule(self) -> InMemory:
+        """The data, set up and repeated."""
+        data: InMemory = make(composed(*self.overrides).data, "data")
+        data.prepare_data()
         data.setup()
         if self.repeat > 1 and isinstance(data.train, Rows):
             data.train = Rows(data.train.x.repeat(self.repeat, 1, 1, 1), data.train.y.repeat(self.repeat))
@@ -65,7 +75,8 @@ class Built:
         """Train as the command does, in `directory`."""
         quieten()
         run = build(composed(*self.overrides, *overrides), directory, trust.trusted(CONF))
-        run.data, run.bar = self.datamodule(), bar
+        run.bar = bar
+        run.data = self.datamodule() if self.repeat > 1 else run.data
         run.callbacks = [*callbacks, *run.callbacks]
         return fit(run)
 

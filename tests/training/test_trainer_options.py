@@ -4,14 +4,20 @@ import csv
 import json
 import logging
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
 import torch
+from torch.utils.data import DataLoader, TensorDataset
 
 from kasoku.config.build import build_module, build_recipe, make
 from kasoku.faults import ConfigError
+from kasoku.recipe import Recipe
 from kasoku.training import speedups
+from kasoku.training.lean import make_lean
+from kasoku.training.module import Module
 from tests.conftest import composed
 
 
@@ -81,3 +87,30 @@ def test_optimizers_are_fused_where_clipping_allows_it():
     assert build_recipe(composed("optimizer=adamw")).optimizer.keywords["fused"] is True
     assert build_recipe(composed("optimizer=adamw", "optimizer.fused=false")).optimizer.keywords["fused"] is False
     assert build_recipe(composed("optimizer=nesterov", *clipped)).optimizer.keywords["fused"] is False
+
+
+def test_only_hooks_that_nobody_overrides_are_left_out():
+    class Listening(pl.Callback):
+        def on_before_zero_grad(self, *args):
+            calls.append("callback")
+
+    class Own(Module):
+        def on_after_backward(self):
+            calls.append("module")
+
+    calls: list[str] = []
+    module = Own(torch.nn.Linear(2, 2), recipe=Recipe(partial(torch.optim.SGD, lr=0.1)))
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_steps=2,
+        callbacks=[Listening()],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    make_lean(trainer, module)
+    samples = TensorDataset(torch.zeros(2, 2), torch.zeros(2, dtype=torch.long))
+    trainer.fit(module, DataLoader(samples))
+    assert calls == ["callback", "module"] * 2
+    assert module.on_train_batch_start is None

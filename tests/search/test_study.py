@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -101,10 +102,11 @@ def test_a_password_is_not_shown() -> None:
 
 
 def test_bayes_takes_a_gaussian_process_for_numbers_and_tpe_otherwise() -> None:
-    def method(*lines: str, n_trials: int = 50) -> str:
+    def method(*lines: str, n_trials: int = 50, pruner: Any = "none") -> str:
         space = parse(lines, {}, {})[1]
-        return method_of(Settings("bayes", n_trials, 1, "a", None, "none", None, None, None, 0), space)
+        return method_of(Settings("bayes", n_trials, 1, "a", None, pruner, None, None, None, 0), space)
 
     assert method("lr=interval(0,1)", "width=int(interval(1,9))") == "gp"
     assert method("lr=interval(0,1)", "net=a,b") == "tpe"
     assert method("lr=interval(0,1)", n_trials=5000) == "tpe"
+    assert method("lr=interval(0,1)", pruner="asha") == "tpe"

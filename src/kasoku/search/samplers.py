@@ -22,9 +22,10 @@ def method_of(settings: Settings, space: Space) -> str:
     Raises:
         ConfigError: the method cannot search this space.
     """
-    many = (settings.n_trials or 0) > GP_TRIALS or len(settings.metrics) > 1
     if settings.method == "bayes":
-        return "gp" if space.is_numeric and not many else "tpe"
+        many = (settings.n_trials or 0) > GP_TRIALS or len(settings.metrics) > 1
+        # Optuna's Gaussian process learns from complete trials alone: with pruning it stays at its random start
+        return "gp" if space.is_numeric and not many and settings.pruner == "none" else "tpe"
     if settings.method in ("gp", "cmaes") and not space.is_numeric:
         others = [p.key for p in space.applicable if not hasattr(p.values, "low")] or ["a conditional space"]
         must = f"is for numbers that every trial has, not for {' '.join(others)}"

@@ -1,8 +1,8 @@
 """What bayes with asha saves over random search at equal compute: `python -m bench search_quality`.
 
 For each task and seed: random search trains TRIALS points to their end. The others search the same space, prune, and
-stop when they have trained as many optimizer steps in all. The figure is the share of those steps after which a search had
-a point as good as random's best; inf where it never had. Steps are counted and not seconds, so a busy machine changes
+stop when they have trained as many optimizer steps in all. The figure is the share of those steps after which a search
+had a point as good as random's best; inf where it never had. Steps are counted, not seconds, so a busy machine changes
 nothing. TASKS=digits,cifar10,text and SEEDS=5 choose; cifar10 needs KASOKU_CIFAR10, the folder of its batches, and text
 KASOKU_SHAKESPEARE, the file.
 """

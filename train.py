@@ -57,7 +57,8 @@ def run(cfg: DictConfig) -> int:
     directory = Path(HydraConfig.get().runtime.output_dir)
     overrides = [override for override in HydraConfig.get().overrides.task if not override.startswith("resume=")]
     try:
-        if faults := checks.check(cfg) + trust.faults_of_targets(cfg, trust.trusted(CONF)):
+        faults = checks.check(cfg) + checks.of_a_sweep(overrides)
+        if faults := faults + trust.faults_of_targets(cfg, trust.trusted(CONF)):
             raise ConfigError(*faults)
         os.environ[RANK_OF] = str(directory)
         return dispatch(cfg, directory, overrides)

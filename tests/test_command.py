@@ -39,6 +39,7 @@ def test_the_default_trains_to_97_percent_and_says_where_everything_lies(tmp_pat
         (["scheduler=cosine", "trainer.max_time='00:00:01:00'"], ["max_steps"]),
         (["model.net._target_=torch.load"], ["torch.load", "not trusted"]),
         (["optimizer=sgd,adam"], ["add -m"]),
+        (["sweeper=bayes", "search=lr"], ["sweeper=bayes", "search=lr", "add -m"]),
         (["resume=nowhere"], ["nowhere"]),
         (["model.net.num_classes=5"], ["model.net", "5 outputs", "10 classes"]),
     ],

@@ -50,6 +50,13 @@ def check(cfg: DictConfig) -> list[Fault]:
     return _without_copies(cfg, [*unresolved, *(fault for fault in found if fault.key not in left_out)])
 
 
+def of_a_sweep(overrides: Sequence[str]) -> list[Fault]:
+    """Faults of a command without -m that gives what only a sweep reads."""
+    pairs = [override.lstrip("+").partition("=") for override in overrides]
+    given = [(key, value) for key, _, value in pairs if key.split(".")[0] in ("sweeper", "search", "launcher")]
+    return [Fault(key, value, "is read by a sweep alone", "add -m") for key, value in given]
+
+
 def _without_copies(cfg: DictConfig, faults: Sequence[Fault]) -> list[Fault]:
     """`faults` less those of a key that is written as `${another}`, where the other one is at fault as well."""
     copies = [_is_reference(cfg, fault.key) for fault in faults]

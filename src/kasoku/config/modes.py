@@ -140,7 +140,10 @@ def _go_on(run: Run, changed: Sequence[resuming.Change]) -> None:
 
 
 def _quiet() -> None:
-    """Lightning's banners and its warnings about what is meant so; the rest of its words stay."""
+    """Lightning's banners and its warnings about what is meant so; the rest of its words stay. Rank 0 alone speaks."""
+    if rank_zero_only.rank:
+        for name in ("kasoku", "pytorch_lightning", "lightning_fabric"):
+            logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     for text in (
         ".*does not have many workers.*",

@@ -126,6 +126,8 @@ TRAINER: dict[str, Any] = {
     "min_steps": Count | None,
     "max_time": Time | None,
     "accumulate_grad_batches": Count,
+    "compile": bool,
+    "channels_last": bool,
     "gradient_clip_val": Positive | None,
     "gradient_clip_algorithm": Literal["norm", "value"] | None,
     "log_every_n_steps": Count,

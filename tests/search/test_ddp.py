@@ -13,7 +13,7 @@ from pathlib import Path
 from .conftest import ROOT
 
 DDP = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "model=mlp", "logger=none"]
-SHORT = ["trainer.max_epochs=2", "trainer.limit_train_batches=3", "trainer.limit_val_batches=1"]
+SHORT = ["trainer.max_epochs=4", "trainer.limit_train_batches=3", "trainer.limit_val_batches=1"]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 NOTE = "+callbacks.note._target_=tests.search.nets.Note"
 

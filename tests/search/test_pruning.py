@@ -12,7 +12,7 @@ def test_a_trial_that_is_behind_is_pruned(sweep: Sweep) -> None:
     assert (swept.code, swept.states) == (0, ["completed", "pruned"])
     result = json.loads((swept.directory / "1" / "result.json").read_text())
     assert result["status"] == "pruned"
-    assert result["epochs"] == 1
+    assert result["epochs"] == 3  # the first rung
     assert swept.json["trials"][1]["value"] == result["best"]["value"]
     assert "evaluation 1" in swept.json["trials"][1]["reason"]
 

@@ -44,8 +44,9 @@ def main() -> int:
 
     def compose_and_run() -> int:
         sys.argv[1:] = resuming.with_stored_overrides(sys.argv[1:])
-        if faults := diagnose.examine(sys.argv[1:], CONF):  # Hydra itself would run what a foreign file names
-            raise ConfigError(*faults)
+        asks_for_help = "--help" in sys.argv or "-h" in sys.argv  # runs nothing, and is to answer at once
+        if not asks_for_help and (faults := diagnose.examine(sys.argv[1:], CONF)):
+            raise ConfigError(*faults)  # Hydra itself would run what a foreign file names
         task()
         return 0 if 0 in codes else max(codes, default=0)
 

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"
 SMALL = ("model=mlp", "trainer=cpu", "logger=none")  # trains an epoch in a fraction of a second
 
-# A deadline is a wall-clock assertion; a landing must not depend on the luck of the draw, everybody else's runs look further.
+# A deadline is a wall-clock assertion. A landing must not depend on the luck of the draw; all other runs look further.
 settings.register_profile("suite", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("suite")
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -22,6 +22,7 @@ from kasoku.search.record import Sheet
 from kasoku.search.screen import Screen
 from kasoku.search.space import Parameter
 from kasoku.search.study import BEAT, Book, End, Start
+from kasoku.signals import caught
 
 TICK = 0.25  # seconds between two looks at the clock
 FOREIGN = 2.0  # seconds between two looks at the trials of other machines
@@ -90,7 +91,7 @@ class Loop:
         self._threads = machine.threads_each(max(1, plan.workers))
 
     def run(self) -> None:
-        with self._listening(), self._no_orphans():
+        with caught(self._note), self._no_orphans():
             while not (self.signum or self._is_hopeless or self._turn()):
                 pass
             self._stop()
@@ -273,15 +274,6 @@ class Loop:
         finally:
             for running in self.running.values():
                 running.child.kill()
-
-    @contextmanager
-    def _listening(self) -> Iterator[None]:
-        before = {signum: signal.signal(signum, self._note) for signum in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for signum, handler in before.items():
-                signal.signal(signum, handler)
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         """A first signal ends the sweep in order, a second one ends its trials at once."""

@@ -2,14 +2,15 @@
 
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
+
+from kasoku.signals import caught
 
 
 class Interrupted(RuntimeError):
@@ -32,15 +33,9 @@ class Interrupts(Callback):
         self._checkpoint = checkpoint
         self._signum = 0
 
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Catch the signals inside the block; the handlers from before come back after it."""
-        before = {signum: signal.signal(signum, self._note) for signum in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for signum, handler in before.items():
-                signal.signal(signum, handler)
+    def listening(self) -> AbstractContextManager[None]:
+        """Catch the signals inside the block."""
+        return caught(self._note)
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Take SIGTERM back from Lightning, whose handler ends the run with exit code 0 and no checkpoint."""

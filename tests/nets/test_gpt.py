@@ -68,6 +68,26 @@ def test_initial_deviations(init: str, share: float, init_std: float | None):
     assert net.positions.weight.std().item() == pytest.approx(0.5, rel=0.1)
 
 
+def test_sinusoidal_positions():
+    """Of root mean square `position_std`; a shift turns each pair, whatever the position, and a wave fits the block."""
+    net = GPT(**SMALL, position_init="sinusoidal", position_std=0.3)
+    table = net.positions.weight.detach()
+    length, width = table.shape
+    assert table.square().mean().sqrt().item() == pytest.approx(0.3, rel=1e-6)
+    waves = torch.view_as_complex(table.reshape(length, width // 2, 2).flip(2).contiguous())  # cosine + i sine
+    turns = waves[1:] / waves[:-1]
+    torch.testing.assert_close(turns, turns[:1].expand_as(turns), atol=1e-4, rtol=0)
+    assert turns[0, 0].angle().item() == pytest.approx(1.0)
+    assert turns[0, -1].angle().item() == pytest.approx(length ** -(1 - 2 / width), rel=1e-3)
+    assert net.positions.weight.requires_grad
+
+
+def test_positions_have_a_deviation_of_their_own():
+    wide = {"input_shape": (64,), "num_classes": 65}
+    assert GPT(**wide, position_std=0.5).positions.weight.std().item() == pytest.approx(0.5, rel=0.1)
+    assert GPT(**wide).positions.weight.std().item() == pytest.approx(0.02, rel=0.1)
+
+
 def test_the_first_loss_is_that_of_guessing():
     net = GPT(input_shape=(64,), num_classes=65)
     x = torch.randint(65, (8, 65))

@@ -109,4 +109,4 @@ def test_bayes_takes_a_gaussian_process_for_numbers_and_tpe_otherwise() -> None:
     assert method("lr=interval(0,1)", "width=int(interval(1,9))") == "gp"
     assert method("lr=interval(0,1)", "net=a,b") == "tpe"
     assert method("lr=interval(0,1)", n_trials=5000) == "tpe"
-    assert method("lr=interval(0,1)", pruner="asha") == "tpe"
+    assert method("lr=interval(0,1)", pruner="asha") == "gp"

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
+import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Gt, Interval
 from torch import Tensor, nn
@@ -30,6 +31,8 @@ class GPT(nn.Module):
             sqrt(2 n_layer) (GPT-2, nanoGPT); `plain`, like the others; `zero`.
         init_std: standard deviation of the linear layers' weights; None: 1 / sqrt(inputs).
         embed_std: standard deviation of the embeddings.
+        position_init: of the embeddings of the positions, which are learned: `normal`, or the `sinusoids`.
+        position_std: their root mean square; None: embed_std.
 
     Raises ConfigError naming `model.net.<key>`. Sources: A. Radford et al., "Language Models are Unsupervised Multitask
     Learners", 2019; its CPU size in A. Karpathy's nanoGPT is n_layer 4, n_head 4, n_embd 128, block_size 64, no bias.
@@ -51,6 +54,8 @@ class GPT(nn.Module):
         init: Init = "scaled",
         init_std: Annotated[float, Gt(0)] | None = 0.02,
         embed_std: Annotated[float, Gt(0)] = 0.02,
+        position_init: Literal["normal", "sinusoidal"] = "normal",
+        position_std: Annotated[float, Gt(0)] | None = None,
     ):
         super().__init__()
         if faults := _misfits(input_shape, block_size, n_head, n_embd):
@@ -62,16 +67,24 @@ class GPT(nn.Module):
         self.blocks = nn.ModuleList(Block(n_embd, n_head, dropout, bias) for _ in range(n_layer))
         self.norm = nn.LayerNorm(n_embd, bias=bias)
         self.head = nn.Linear(n_embd, num_classes, bias=False)
-        self._initialize(init, init_std, embed_std)
+        nn.init.normal_(self.tokens.weight, std=embed_std)
+        self._initialize_positions(position_init, position_std or embed_std)
+        self._initialize_layers(init, init_std)
         if tie_weights:
             self.head.weight = self.tokens.weight
 
-    def _initialize(self, init: Init, init_std: float | None, embed_std: float) -> None:
+    def _initialize_positions(self, init: str, std: float) -> None:
+        weight = self.positions.weight.data
+        if init == "sinusoidal":
+            weight.copy_(sinusoids(*weight.shape))
+        else:
+            nn.init.normal_(weight)
+        weight.mul_(std)
+
+    def _initialize_layers(self, init: Init, init_std: float | None) -> None:
         shrink = {"scaled": 1 / math.sqrt(2 * len(self.blocks)), "plain": 1.0, "zero": 0.0}[init]
         for name, module in self.named_modules():
-            if isinstance(module, nn.Embedding):
-                nn.init.normal_(module.weight, std=embed_std)
-            elif isinstance(module, nn.Linear):
+            if isinstance(module, nn.Linear):
                 std = init_std or 1 / math.sqrt(module.in_features)
                 nn.init.normal_(module.weight, std=std * (shrink if name.endswith(".out") else 1))
                 if module.bias is not None:
@@ -87,6 +100,16 @@ class GPT(nn.Module):
         for block in self.blocks:
             h = block(h)
         return self.head(self.norm(h))
+
+
+def sinusoids(length: int, width: int) -> Tensor:
+    """[length, width], pairs of a sine and a cosine of the position, of root mean square 1.
+
+    The wavelengths go from 2 pi to 2 pi length in equal ratios; to 2 pi 10000 in A. Vaswani et al. 2017, arXiv 1706.03762.
+    """
+    frequencies = length ** -(torch.arange(0, width, 2) / width)
+    angles = torch.outer(torch.arange(length), frequencies)
+    return math.sqrt(2) * torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)[:, :width]
 
 
 def _misfits(input_shape: Sequence[int], block_size: int | None, n_head: int, n_embd: int) -> list[Fault]:

@@ -17,7 +17,7 @@ from torch.optim.adamw import adamw
 
 from kasoku.faults import ConfigError, check_call
 from kasoku.optim.depth import EMBEDDINGS, NORMS
-from kasoku.optim.orthogonal import newton_schulz
+from kasoku.optim.orthogonal import Coefficients, newton_schulz
 
 Share = Annotated[float, Interval(ge=0, lt=1)]
 CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -43,6 +43,8 @@ class Muon(Optimizer):
         momentum, nesterov: mu, and whether to look ahead along M.
         weight_decay: decoupled, for both kinds.
         steps: Newton-Schulz iterations.
+        coefficients: their polynomials. "quintic", Jordan's for every step; "polar_express", the best for each step
+            (N. Amsel et al. 2025, arXiv 2505.16932), of which three or four do what five of Jordan's do.
         adjust_lr: r = sqrt(max(1, rows / cols)) for "original", 0.2 sqrt(max(rows, cols)) for "match_rms_adamw", with
             which an lr tuned for AdamW fits.
         precision: of Newton-Schulz; "auto" is bfloat16 on GPUs and float32 on CPUs, but for large squarish matrices on
@@ -63,6 +65,7 @@ class Muon(Optimizer):
         nesterov: bool = True,
         weight_decay: Annotated[float, Ge(0)] = 0.01,
         steps: Annotated[int, Interval(ge=1, le=20)] = 5,
+        coefficients: Coefficients = "quintic",
         adjust_lr: Literal["original", "match_rms_adamw"] = "original",
         precision: Literal["auto", "float32", "bfloat16"] = "auto",
         adamw_lr: Annotated[float, Gt(0)] = 0.003,
@@ -70,7 +73,7 @@ class Muon(Optimizer):
         eps: Annotated[float, Gt(0)] = 1e-8,
     ):
         muon: dict[str, Any] = {"momentum": momentum, "nesterov": nesterov, "steps": steps}
-        muon |= {"adjust_lr": adjust_lr, "precision": precision}
+        muon |= {"coefficients": coefficients, "adjust_lr": adjust_lr, "precision": precision}
         rest: dict[str, Any] = {"betas": tuple(betas), "eps": eps}
         shared: dict[str, Any] = {"lr": lr, "weight_decay": weight_decay}
         if faults := check_call(Muon, shared | muon | rest | {"adamw_lr": adamw_lr}, "optimizer."):
@@ -112,7 +115,7 @@ class Muon(Optimizer):
         averages = self._buffers(params, "momentum_buffer")
         torch._foreach_lerp_(averages, grads, 1 - group["momentum"])
         updates = torch._foreach_lerp(grads, averages, group["momentum"]) if group["nesterov"] else averages
-        directions = orthogonalised(updates, group["steps"], group["precision"])
+        directions = orthogonalised(updates, group["steps"], group["precision"], group["coefficients"])
         ratios = [-float(group["lr"]) * _lr_ratio(p, group["adjust_lr"]) for p in params]
         torch._foreach_mul_(params, 1 - float(group["lr"]) * group["weight_decay"])
         torch._foreach_add_(params, torch._foreach_mul(directions, ratios))
@@ -159,7 +162,9 @@ def kinds(module: nn.Module) -> dict[str, str]:
     return dict(sorted(names.items(), key=lambda item: item[1], reverse=True))
 
 
-def orthogonalised(tensors: Sequence[Tensor], steps: int = 5, precision: str = "auto") -> list[Tensor]:
+def orthogonalised(
+    tensors: Sequence[Tensor], steps: int = 5, precision: str = "auto", coefficients: Coefficients = "quintic"
+) -> list[Tensor]:
     """Each tensor, flattened to [rows, rest], through `newton_schulz`, those of equal shape in one batch."""
     batches: dict[Any, list[int]] = defaultdict(list)
     for i, tensor in enumerate(tensors):
@@ -168,7 +173,7 @@ def orthogonalised(tensors: Sequence[Tensor], steps: int = 5, precision: str = "
     for members in batches.values():
         batch = torch.stack([tensors[i].flatten(1) for i in members])
         batch = batch.to(_dtype(precision, batch))
-        for i, matrix in zip(members, newton_schulz(batch, steps), strict=True):
+        for i, matrix in zip(members, newton_schulz(batch, steps, coefficients), strict=True):
             result[i] = matrix.reshape(tensors[i].shape).to(tensors[i].dtype)
     return result
 

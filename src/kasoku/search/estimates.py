@@ -1,0 +1,101 @@
+"""Samplers of Optuna that learn from the trials that were pruned or diverged too.
+
+Optuna's Gaussian process and CMA-ES know complete trials alone; of a sweep with pruning they would see a third.
+"""
+
+import copy
+import math
+import statistics
+from collections.abc import Container, Iterable, Sequence
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from kasoku.search.study import END
+
+
+class _Informed(optuna.samplers.BaseSampler):
+    """Shows `with_estimates` of the trials to the sampler that stands behind it; for one objective."""
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return super().infer_relative_search_space(_Seen(study), trial)  # type: ignore[arg-type,safe-super]
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return super().sample_relative(_Seen(study), trial, search_space)  # type: ignore[arg-type,safe-super]
+
+
+class GaussianProcess(_Informed, optuna.samplers.GPSampler):
+    """Optuna's Gaussian process with log expected improvement, informed."""
+
+
+class CmaEs(_Informed, optuna.samplers.CmaEsSampler):
+    """Optuna's CMA-ES, informed."""
+
+
+class _Seen:
+    """A study with all that it has, but for its trials."""
+
+    def __init__(self, study: optuna.Study):
+        self._study = study
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
+
+    def _get_trials(
+        self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
+    ) -> list[FrozenTrial]:
+        trials = self._study._get_trials(deepcopy=False, use_cache=use_cache)
+        seen = with_estimates(trials, self._study.direction)
+        return [trial for trial in seen if states is None or trial.state in states]
+
+
+def with_estimates(trials: Sequence[FrozenTrial], direction: StudyDirection) -> list[FrozenTrial]:
+    """`trials`, of which the pruned and the diverged ones count as complete.
+
+    A pruned trial has its last value and what the complete ones gained between there and their end (the median); a
+    diverged one has the worst of all. The bad ones of all are then `clipped`.
+    """
+    sign = -1.0 if direction is StudyDirection.MAXIMIZE else 1.0
+    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+    values = {trial.number: sign * float(trial.value or 0) for trial in complete}
+    pruned = [trial for trial in trials if trial.state is TrialState.PRUNED and trial.intermediate_values]
+    heading = {trial.number: sign * _heading_for(trial, complete) for trial in pruned if not _is_diverged(trial)}
+    values |= {number: value for number, value in heading.items() if math.isfinite(value)}
+    if not values:
+        return list(trials)
+    worst = max(values.values())
+    values |= {trial.number: worst for trial in trials if _is_diverged(trial)}
+    told = clipped(values)
+    return [_as_complete(trial, sign * told[trial.number]) if trial.number in told else trial for trial in trials]
+
+
+def clipped(values: dict[int, float]) -> dict[int, float]:
+    """Values no further above the median than the least is below it.
+
+    A Gaussian process takes differences at face value: where some trials are a hundred times worse than good ones, it
+    sees no difference between the good ones.
+    """
+    median = statistics.median(values.values())
+    return {number: min(value, 2 * median - min(values.values())) for number, value in values.items()}
+
+
+def _heading_for(trial: FrozenTrial, complete: Iterable[FrozenTrial]) -> float:
+    step = trial.last_step
+    assert step is not None  # a trial is pruned at a report
+    gains = [float(t.value or 0) - t.intermediate_values[step] for t in complete if step in t.intermediate_values]
+    return trial.intermediate_values[step] + (statistics.median(gains) if gains else 0.0)
+
+
+def _is_diverged(trial: FrozenTrial) -> bool:
+    return trial.user_attrs.get(END, {}).get("state") == "diverged"
+
+
+def _as_complete(trial: FrozenTrial, value: float) -> FrozenTrial:
+    seen = copy.copy(trial)
+    seen.state, seen.value = TrialState.COMPLETE, value
+    return seen

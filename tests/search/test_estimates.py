@@ -33,8 +33,8 @@ def trial(number: int, state: TrialState, values: list[float], end: str = "") ->
 TRIALS = [
     trial(0, TrialState.COMPLETE, [5.0, 3.0, 1.0]),
     trial(1, TrialState.COMPLETE, [6.0, 3.0, 2.0]),
-    trial(2, TrialState.PRUNED, [9.0, 8.0]),  # heading for 8 + median(-2, -1)
-    trial(3, TrialState.PRUNED, [9.0]),  # heading for 9 + median(-4, -4)
+    trial(2, TrialState.PRUNED, [9.0, 8.0]),  # heading for 1 + 8 - 3: the first of the nearest
+    trial(3, TrialState.PRUNED, [9.0]),  # heading for 2 + 9 - 6
     trial(4, TrialState.PRUNED, [2.0, 1.0], "diverged"),
     trial(5, TrialState.FAIL, [], "diverged"),
     trial(6, TrialState.FAIL, [], "failed"),
@@ -51,7 +51,7 @@ def test_a_pruned_trial_has_the_value_that_it_was_heading_for_and_a_diverged_one
     complete = [t for t in seen if t.state is TrialState.COMPLETE]
     values = {t.number: t.value for t in complete}
     assert order(complete)[:4] == [0, 1, 3, 2]
-    assert values == {0: 1, 1: 2, 3: 5, 2: 6.5, 4: 6.5, 5: 6.5}
+    assert values == {0: 1, 1: 2, 3: 5, 2: 6, 4: 6, 5: 6}
     assert [t.state for t in seen[6:]] == [TrialState.FAIL, TrialState.RUNNING]
     assert TRIALS[2].state is TrialState.PRUNED  # the study's own are left alone
 
@@ -68,6 +68,16 @@ def test_the_best_is_the_greatest_where_more_is_better() -> None:
     ]
     found = {t.number: t.value for t in with_estimates(turned, MAX) if t.state is TrialState.COMPLETE}
     assert found == {t.number: -t.value for t in with_estimates(TRIALS, MIN) if t.state is TrialState.COMPLETE}
+
+
+def test_no_pruned_trial_is_better_than_the_best_complete_one() -> None:
+    """The only complete one began badly, so the differences to it promise too much."""
+    trials = [trial(0, TrialState.COMPLETE, [4.8, 2.8]), trial(1, TrialState.PRUNED, [3.9])]
+    assert [t.value for t in with_estimates(trials, MIN)] == [2.8, 2.8]
+
+
+def test_nothing_is_estimated_before_a_trial_is_complete() -> None:
+    assert with_estimates(TRIALS[2:], MIN) == TRIALS[2:]
 
 
 @given(NUMBERS)

@@ -55,19 +55,21 @@ class _Seen:
 
 
 def with_estimates(trials: Sequence[FrozenTrial], direction: StudyDirection) -> list[FrozenTrial]:
-    """`trials`, of which the pruned and the diverged ones count as complete.
+    """`trials`, of which the pruned and the diverged ones count as complete, once there is one that is.
 
-    A pruned trial has its last value and what the complete ones gained between there and their end (the median); a
-    diverged one has the worst of all. The bad ones of all are then `clipped`.
+    A pruned trial gets the value that it was heading for: that of the complete trial that was nearest to it where it
+    ended, plus the difference there; but none is better than the best complete one. A diverged trial gets the worst of
+    all. The bad ones are then `clipped`.
     """
     sign = -1.0 if direction is StudyDirection.MAXIMIZE else 1.0
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
-    values = {trial.number: sign * float(trial.value or 0) for trial in complete}
-    pruned = [trial for trial in trials if trial.state is TrialState.PRUNED and trial.intermediate_values]
-    heading = {trial.number: sign * _heading_for(trial, complete) for trial in pruned if not _is_diverged(trial)}
-    values |= {number: value for number, value in heading.items() if math.isfinite(value)}
-    if not values:
+    if not complete:
         return list(trials)
+    values = {trial.number: sign * float(trial.value or 0) for trial in complete}
+    best = min(values.values())
+    pruned = [t for t in trials if t.state is TrialState.PRUNED and t.intermediate_values and not _is_diverged(t)]
+    heading = {trial.number: max(best, sign * _heading_for(trial, complete)) for trial in pruned}
+    values |= {number: value for number, value in heading.items() if math.isfinite(value)}
     worst = max(values.values())
     values |= {trial.number: worst for trial in trials if _is_diverged(trial)}
     told = clipped(values)
@@ -87,8 +89,12 @@ def clipped(values: dict[int, float]) -> dict[int, float]:
 def _heading_for(trial: FrozenTrial, complete: Iterable[FrozenTrial]) -> float:
     step = trial.last_step
     assert step is not None  # a trial is pruned at a report
-    gains = [float(t.value or 0) - t.intermediate_values[step] for t in complete if step in t.intermediate_values]
-    return trial.intermediate_values[step] + (statistics.median(gains) if gains else 0.0)
+    reached = trial.intermediate_values[step]
+    others = [(float(t.value or 0), t.intermediate_values[step]) for t in complete if step in t.intermediate_values]
+    if not others:
+        return reached
+    value, there = min(others, key=lambda pair: abs(pair[1] - reached))
+    return value + reached - there
 
 
 def _is_diverged(trial: FrozenTrial) -> bool:

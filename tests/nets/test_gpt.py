@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from kasoku.faults import ConfigError
-from kasoku.nets.gpt import GPT, Attention
+from kasoku.nets.gpt import GPT, Attention, sinusoids, turn_back
 
 SMALL = {"input_shape": (16,), "num_classes": 11, "n_layer": 2, "n_head": 2, "n_embd": 8}
 
@@ -68,18 +68,36 @@ def test_initial_deviations(init: str, share: float, init_std: float | None):
     assert net.positions.weight.std().item() == pytest.approx(0.5, rel=0.1)
 
 
-def test_sinusoidal_positions():
-    """Of root mean square `position_std`; a shift turns each pair, whatever the position, and a wave fits the block."""
-    net = GPT(**SMALL, position_init="sinusoidal", position_std=0.3)
-    table = net.positions.weight.detach()
-    length, width = table.shape
+def test_sinusoidal_positions_are_orthogonal_and_learned():
+    net = GPT(input_shape=(64,), num_classes=65, position_init="sinusoidal", position_std=0.3)
+    table = net.positions.weight
     assert table.square().mean().sqrt().item() == pytest.approx(0.3, rel=1e-6)
-    waves = torch.view_as_complex(table.reshape(length, width // 2, 2).flip(2).contiguous())  # cosine + i sine
-    turns = waves[1:] / waves[:-1]
-    torch.testing.assert_close(turns, turns[:1].expand_as(turns), atol=1e-4, rtol=0)
-    assert turns[0, 0].angle().item() == pytest.approx(1.0)
-    assert turns[0, -1].angle().item() == pytest.approx(length ** -(1 - 2 / width), rel=1e-3)
-    assert net.positions.weight.requires_grad
+    torch.testing.assert_close(table @ table.T, 128 * 0.3**2 * torch.eye(64), atol=1e-4, rtol=0)
+    assert table.requires_grad
+
+
+@pytest.mark.parametrize("steps", [0, 1, 5])
+def test_a_turn_leads_back(steps: int):
+    table = sinusoids(20, 32)
+    torch.testing.assert_close(table[steps:] @ turn_back(32, steps).T, table[: 20 - steps], atol=1e-4, rtol=0)
+
+
+def test_heads_begin_by_looking_as_many_positions_back():
+    options = {"position_init": "sinusoidal", "position_std": 1.0, "attention_init": "offsets"}
+    net = GPT(input_shape=(64,), num_classes=65, **options)
+    block = net.blocks[0]
+    h = block.norm_attention(net.positions.weight)[None]
+    q, k = (block.attention._split(layer(h)) for layer in (block.attention.query, block.attention.key))
+    scores = (q @ k.mT)[0] / math.sqrt(32)
+    for head in range(4):
+        assert (scores[head, head:].argmax(1) == torch.arange(64 - head)).all()
+        assert scores[head].diagonal(-head).mean().item() == pytest.approx(0.81 * math.sqrt(32), rel=0.1)
+
+
+@pytest.mark.parametrize("options", [{}, {"position_init": "sinusoidal", "n_embd": 9, "n_head": 3}])
+def test_heads_that_cannot_look_back(options: dict[str, object]):
+    with pytest.raises(ConfigError, match="attention_init"):
+        GPT(**{**SMALL, "attention_init": "offsets", **options})
 
 
 def test_positions_have_a_deviation_of_their_own():

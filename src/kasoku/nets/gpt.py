@@ -14,6 +14,7 @@ from kasoku.faults import ConfigError, Fault
 
 Probability = Annotated[float, Interval(ge=0, lt=1)]
 Init = Literal["scaled", "plain", "zero"]
+OFFSET_GAIN = 0.9  # of the first attention with attention_init=offsets: scores of 0.8 sqrt(head's width) at the offset
 
 
 class GPT(nn.Module):
@@ -31,8 +32,10 @@ class GPT(nn.Module):
             sqrt(2 n_layer) (GPT-2, nanoGPT); `plain`, like the others; `zero`.
         init_std: standard deviation of the linear layers' weights; None: 1 / sqrt(inputs).
         embed_std: standard deviation of the embeddings.
-        position_init: of the embeddings of the positions, which are learned: `normal`, or the `sinusoids`.
+        position_init: of the embeddings of the positions, which are learned: `normal`; `sinusoidal`, see `sinusoids`.
         position_std: their root mean square; None: embed_std.
+        attention_init: of the first block. `normal`; `offsets`: head h begins by looking h positions back, which is
+            what such heads learn first; needs sinusoidal positions and an even width.
 
     Raises ConfigError naming `model.net.<key>`. Sources: A. Radford et al., "Language Models are Unsupervised Multitask
     Learners", 2019; its CPU size in A. Karpathy's nanoGPT is n_layer 4, n_head 4, n_embd 128, block_size 64, no bias.
@@ -56,9 +59,14 @@ class GPT(nn.Module):
         embed_std: Annotated[float, Gt(0)] = 0.02,
         position_init: Literal["normal", "sinusoidal"] = "normal",
         position_std: Annotated[float, Gt(0)] | None = None,
+        attention_init: Literal["normal", "offsets"] = "normal",
     ):
         super().__init__()
-        if faults := _misfits(input_shape, block_size, n_head, n_embd):
+        faults = _misfits(input_shape, block_size, n_head, n_embd)
+        if attention_init == "offsets" and (position_init != "sinusoidal" or n_embd % 2):
+            must = "needs model.net.position_init=sinusoidal and an even model.net.n_embd"
+            faults.append(Fault("model.net.attention_init", attention_init, must))
+        if faults:
             raise ConfigError(*faults)
         self.block_size = block_size or input_shape[0]
         self.tokens = nn.Embedding(num_classes, n_embd)
@@ -70,6 +78,8 @@ class GPT(nn.Module):
         nn.init.normal_(self.tokens.weight, std=embed_std)
         self._initialize_positions(position_init, position_std or embed_std)
         self._initialize_layers(init, init_std)
+        if attention_init == "offsets":
+            self._look_back()
         if tie_weights:
             self.head.weight = self.tokens.weight
 
@@ -90,6 +100,16 @@ class GPT(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
+    def _look_back(self) -> None:
+        """q(t) = G R^h p(t) and k(s) = G p(s) in head h, where R p(t) = p(t - 1) and G has orthogonal rows."""
+        attention, width = self.blocks[0].attention, self.tokens.embedding_dim
+        size = width // attention.heads
+        for head in range(attention.heads):
+            rows, plane = slice(head * size, (head + 1) * size), torch.empty(size, width)
+            nn.init.orthogonal_(plane, gain=OFFSET_GAIN)
+            attention.key.weight.data[rows] = plane
+            attention.query.weight.data[rows] = plane @ turn_back(width, head)
+
     def forward(self, x: Tensor) -> Tensor:
         length = x.shape[1]
         if length > self.block_size:
@@ -103,13 +123,26 @@ class GPT(nn.Module):
 
 
 def sinusoids(length: int, width: int) -> Tensor:
-    """[length, width], pairs of a sine and a cosine of the position, of root mean square 1.
+    """[length, width], pairs of a sine and a cosine of the position t, of root mean square 1: the embeddings p(t).
 
-    The wavelengths go from 2 pi to 2 pi length in equal ratios; to 2 pi 10000 in A. Vaswani et al. 2017, arXiv 1706.03762.
+    Their frequencies lie evenly between 0 and pi, so up to `width` positions are orthogonal. Those of A. Vaswani et
+    al. 2017, arXiv 1706.03762, fall from 1 to 1/10000 in equal ratios, and neighbours are nearly the same.
     """
-    frequencies = length ** -(torch.arange(0, width, 2) / width)
-    angles = torch.outer(torch.arange(length), frequencies)
+    angles = torch.outer(torch.arange(length), _frequencies(width))
     return math.sqrt(2) * torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)[:, :width]
+
+
+def turn_back(width: int, steps: int) -> Tensor:
+    """[width, width], the rotation R^steps of each pair of `sinusoids`: R^steps p(t) = p(t - steps)."""
+    angles = steps * _frequencies(width)
+    cosines, sines = angles.cos(), angles.sin()
+    pairs = torch.stack([cosines, -sines, sines, cosines], dim=1).view(-1, 2, 2)
+    return torch.block_diag(*pairs)
+
+
+def _frequencies(width: int) -> Tensor:
+    pairs = (width + 1) // 2
+    return math.pi * (torch.arange(pairs) + 0.5) / pairs
 
 
 def _misfits(input_shape: Sequence[int], block_size: int | None, n_head: int, n_embd: int) -> list[Fault]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from kasoku.search.estimates import clipped, with_estimates
+from kasoku.search.estimates import clipped, heading_for, with_estimates
 from kasoku.search.samplers import make_pruner, make_sampler
 from kasoku.search.space import parse
 
@@ -32,9 +32,9 @@ def trial(number: int, state: TrialState, values: list[float], end: str = "") ->
 
 TRIALS = [
     trial(0, TrialState.COMPLETE, [5.0, 3.0, 1.0]),
-    trial(1, TrialState.COMPLETE, [6.0, 3.0, 2.0]),
-    trial(2, TrialState.PRUNED, [9.0, 8.0]),  # heading for 1 + 8 - 3: the first of the nearest
-    trial(3, TrialState.PRUNED, [9.0]),  # heading for 2 + 9 - 6
+    trial(1, TrialState.COMPLETE, [7.0, 4.0, 2.0]),
+    trial(2, TrialState.PRUNED, [9.0, 8.0]),  # heading for 2 + 8 - 4
+    trial(3, TrialState.PRUNED, [6.5]),  # heading for 1.75, as it is between 5 and 7
     trial(4, TrialState.PRUNED, [2.0, 1.0], "diverged"),
     trial(5, TrialState.FAIL, [], "diverged"),
     trial(6, TrialState.FAIL, [], "failed"),
@@ -50,8 +50,8 @@ def test_a_pruned_trial_has_the_value_that_it_was_heading_for_and_a_diverged_one
     seen = with_estimates(TRIALS, MIN)
     complete = [t for t in seen if t.state is TrialState.COMPLETE]
     values = {t.number: t.value for t in complete}
-    assert order(complete)[:4] == [0, 1, 3, 2]
-    assert values == {0: 1, 1: 2, 3: 5, 2: 6, 4: 6, 5: 6}
+    assert order(complete)[:4] == [0, 3, 1, 2]
+    assert values == {0: 1, 1: 2, 3: 1.75, 2: 6, 4: 6, 5: 6}
     assert [t.state for t in seen[6:]] == [TrialState.FAIL, TrialState.RUNNING]
     assert TRIALS[2].state is TrialState.PRUNED  # the study's own are left alone
 
@@ -71,9 +71,15 @@ def test_the_best_is_the_greatest_where_more_is_better() -> None:
 
 
 def test_no_pruned_trial_is_better_than_the_best_complete_one() -> None:
-    """The only complete one began badly, so the differences to it promise too much."""
+    """Though it was better where it ended."""
     trials = [trial(0, TrialState.COMPLETE, [4.8, 2.8]), trial(1, TrialState.PRUNED, [3.9])]
     assert [t.value for t in with_estimates(trials, MIN)] == [2.8, 2.8]
+
+
+def test_a_pruned_trial_is_no_better_than_any_that_was_better_there() -> None:
+    complete = [trial(n, TrialState.COMPLETE, [there, end]) for n, (there, end) in enumerate([(1, 5), (2, 3), (4, 9)])]
+    heading = [heading_for(trial(9, TrialState.PRUNED, [there]), complete) for there in (0.5, 1.5, 2, 3, 4, 6)]
+    assert heading == [5, 5, 5, 7, 9, 11]
 
 
 def test_nothing_is_estimated_before_a_trial_is_complete() -> None:

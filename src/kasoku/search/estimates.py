@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.study import StudyDirection
@@ -57,23 +58,39 @@ class _Seen:
 def with_estimates(trials: Sequence[FrozenTrial], direction: StudyDirection) -> list[FrozenTrial]:
     """`trials`, of which the pruned and the diverged ones count as complete, once there is one that is.
 
-    A pruned trial gets the value that it was heading for: that of the complete trial that was nearest to it where it
-    ended, plus the difference there; but none is better than the best complete one. A diverged trial gets the worst of
-    all. The bad ones are then `clipped`.
+    A pruned trial gets the value that it was `heading_for`, a diverged one the worst of all. The bad ones are then
+    `clipped`.
     """
     sign = -1.0 if direction is StudyDirection.MAXIMIZE else 1.0
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
     if not complete:
         return list(trials)
     values = {trial.number: sign * float(trial.value or 0) for trial in complete}
-    best = min(values.values())
     pruned = [t for t in trials if t.state is TrialState.PRUNED and t.intermediate_values and not _is_diverged(t)]
-    heading = {trial.number: max(best, sign * _heading_for(trial, complete)) for trial in pruned}
+    heading = {trial.number: heading_for(trial, complete, sign) for trial in pruned}
     values |= {number: value for number, value in heading.items() if math.isfinite(value)}
     worst = max(values.values())
     values |= {trial.number: worst for trial in trials if _is_diverged(trial)}
     told = clipped(values)
     return [_as_complete(trial, sign * told[trial.number]) if trial.number in told else trial for trial in trials]
+
+
+def heading_for(trial: FrozenTrial, complete: Iterable[FrozenTrial], sign: float = 1.0) -> float:
+    """sign x what `trial` would have come to: between those of the `complete` ones that were next to it where it ended.
+
+    Taken as no better than any that was better there. So it is never better than all, and a point whose trials are
+    pruned again and again loses its appeal. (With the difference to the nearest one, searches went on there for ever.)
+    """
+    step = trial.last_step
+    assert step is not None  # a trial is pruned at a report
+    reached = sign * trial.intermediate_values[step]
+    known = [t for t in complete if step in t.intermediate_values]
+    if not known:
+        return reached
+    pairs = sorted((sign * t.intermediate_values[step], sign * float(t.value or 0)) for t in known)
+    there, ends = np.array(pairs).T
+    ends = np.maximum.accumulate(ends)
+    return float(np.interp(reached, there, ends) + max(0.0, reached - there[-1]))
 
 
 def clipped(values: dict[int, float]) -> dict[int, float]:
@@ -84,17 +101,6 @@ def clipped(values: dict[int, float]) -> dict[int, float]:
     """
     median = statistics.median(values.values())
     return {number: min(value, 2 * median - min(values.values())) for number, value in values.items()}
-
-
-def _heading_for(trial: FrozenTrial, complete: Iterable[FrozenTrial]) -> float:
-    step = trial.last_step
-    assert step is not None  # a trial is pruned at a report
-    reached = trial.intermediate_values[step]
-    others = [(float(t.value or 0), t.intermediate_values[step]) for t in complete if step in t.intermediate_values]
-    if not others:
-        return reached
-    value, there = min(others, key=lambda pair: abs(pair[1] - reached))
-    return value + reached - there
 
 
 def _is_diverged(trial: FrozenTrial) -> bool:

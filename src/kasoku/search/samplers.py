@@ -14,7 +14,7 @@ from kasoku.search.settings import Settings
 from kasoku.search.space import Space
 
 GP_TRIALS = 300  # the cost of a Gaussian process grows with the cube of the trials
-STARTUP = {"gp": 5, "tpe": 10, "cmaes": 10}  # random points before a model of them is worth something
+STARTUP = 10  # random points before a model of them is worth something
 
 
 def method_of(settings: Settings, space: Space) -> str:
@@ -42,12 +42,12 @@ def make_sampler(method: str, seed: int, space: Space, several: bool = False) ->
         "random": lambda: optuna.samplers.RandomSampler(seed=seed),
         "tpe": lambda: optuna.samplers.TPESampler(
             seed=seed,
-            n_startup_trials=STARTUP["tpe"],
+            n_startup_trials=STARTUP,
             multivariate=not several,
             group=space.is_conditional and not several,
         ),
-        "gp": lambda: GaussianProcess(seed=seed, n_startup_trials=STARTUP["gp"]),
-        "cmaes": lambda: CmaEs(seed=seed, n_startup_trials=STARTUP["cmaes"]),
+        "gp": lambda: GaussianProcess(seed=seed, n_startup_trials=STARTUP),
+        "cmaes": lambda: CmaEs(seed=seed, n_startup_trials=STARTUP),
         "qmc": lambda: optuna.samplers.QMCSampler(seed=seed, scramble=True),
     }
     with warnings.catch_warnings():

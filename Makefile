@@ -6,7 +6,7 @@ ARGS ?=
 BENCH ?= all
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint type bench figures lock clean
+.PHONY: help train test lint type bench figures lock wheels clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ figures: $(VENV)/.runtime ## redraw the pictures of the README
 lock: ## resolve the newest versions into requirements*.lock
 	@$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/pip install -q uv
 	@tools/lock.sh $(VENV)-lock/bin/uv
+
+wheels: $(VENV)/.runtime ## the packages for a machine without a network; ARGS="3.12 scipy" names its Python and what it has
+	@$(BIN)/python tools/wheels.py wheels $(or $(ARGS),3.12)
 
 clean: ## remove the environment and caches
 	rm -rf $(VENV) $(VENV)-lock .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

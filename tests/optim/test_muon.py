@@ -1,6 +1,7 @@
 """Muon against torch's Muon and AdamW, and its state through a file."""
 
 import io
+import math
 
 import pytest
 import torch
@@ -68,6 +69,15 @@ def test_a_kernel_is_trained_as_its_matrix():
     Muon([{"params": [kernel], "kind": "muon"}], **SETTINGS).step()
     Muon([{"params": [matrix], "kind": "muon"}], **SETTINGS).step()
     torch.testing.assert_close(kernel.flatten(1), matrix)
+
+
+def test_a_matrix_has_the_norm_of_an_orthogonal_one_before_its_step():
+    kernel = nn.Parameter(5 * torch.randn(8, 4, 3, 3))
+    scaled = nn.Parameter(kernel.detach() * math.sqrt(8) / kernel.detach().norm())
+    kernel.grad = scaled.grad = torch.randn(8, 4, 3, 3)
+    Muon([{"params": [kernel], "kind": "muon"}], **SETTINGS, normalize=True).step()
+    Muon([{"params": [scaled], "kind": "muon"}], **SETTINGS).step()
+    torch.testing.assert_close(kernel, scaled)
 
 
 def test_matrices_of_equal_shape_go_as_one_batch_and_keep_their_places():

@@ -102,7 +102,9 @@ class GPT(nn.Module):
 
     def _look_back(self) -> None:
         """q(t) = G R^h p(t) and k(s) = G p(s) in head h, where R p(t) = p(t - 1) and G has orthogonal rows."""
-        attention, width = self.blocks[0].attention, self.tokens.embedding_dim
+        first, width = self.blocks[0], self.tokens.embedding_dim
+        assert isinstance(first, Block)
+        attention = first.attention
         size = width // attention.heads
         for head in range(attention.heads):
             rows, plane = slice(head * size, (head + 1) * size), torch.empty(size, width)

@@ -42,6 +42,8 @@ class Muon(Optimizer):
         lr: of the matrices.
         momentum, nesterov: mu, and whether to look ahead along M.
         weight_decay: decoupled, for both kinds.
+        normalize: whether each matrix is brought to the Frobenius norm sqrt(rows) before its step, as K. Jordan's
+            cifar10-airbench does; for nets in which a norm without weights follows each layer.
         steps: Newton-Schulz iterations.
         coefficients: their polynomials. "quintic", Jordan's for every step; "polar_express", the best for each step
             (N. Amsel et al. 2025, arXiv 2505.16932), of which three or four do what five of Jordan's do.
@@ -64,6 +66,7 @@ class Muon(Optimizer):
         momentum: Share = 0.95,
         nesterov: bool = True,
         weight_decay: Annotated[float, Ge(0)] = 0.01,
+        normalize: bool = False,
         steps: Annotated[int, Interval(ge=1, le=20)] = 5,
         coefficients: Coefficients = "quintic",
         adjust_lr: Literal["original", "match_rms_adamw"] = "original",
@@ -72,7 +75,7 @@ class Muon(Optimizer):
         betas: tuple[Share, Share] = (0.9, 0.95),
         eps: Annotated[float, Gt(0)] = 1e-8,
     ):
-        muon: dict[str, Any] = {"momentum": momentum, "nesterov": nesterov, "steps": steps}
+        muon: dict[str, Any] = {"momentum": momentum, "nesterov": nesterov, "normalize": normalize, "steps": steps}
         muon |= {"coefficients": coefficients, "adjust_lr": adjust_lr, "precision": precision}
         rest: dict[str, Any] = {"betas": tuple(betas), "eps": eps}
         shared: dict[str, Any] = {"lr": lr, "weight_decay": weight_decay}
@@ -117,6 +120,9 @@ class Muon(Optimizer):
         updates = torch._foreach_lerp(grads, averages, group["momentum"]) if group["nesterov"] else averages
         directions = orthogonalised(updates, group["steps"], group["precision"], group["coefficients"])
         ratios = [-float(group["lr"]) * _lr_ratio(p, group["adjust_lr"]) for p in params]
+        if group["normalize"]:
+            norms = torch._foreach_norm(params)
+            torch._foreach_mul_(params, [math.sqrt(p.size(0)) / n for p, n in zip(params, norms, strict=True)])
         torch._foreach_mul_(params, 1 - float(group["lr"]) * group["weight_decay"])
         torch._foreach_add_(params, torch._foreach_mul(directions, ratios))
 

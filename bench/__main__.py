@@ -1,5 +1,6 @@
 """python -m bench NAME... | all [--record]: measurements, each with its baseline taken in the same run.
 
+`all` are those that need no data but what is there, within 25 minutes on two cores; the LONG ones go by name.
 --record also appends what is printed to bench/RESULTS.md, with the date, the machine and the versions.
 """
 
@@ -16,6 +17,7 @@ from typing import TextIO
 
 HERE = Path(__file__).parent
 HELPERS = ("__init__", "__main__", "timing", "runs", "firststep", "spent", "sweeps_peer")
+LONG = ("cifar10", "search_quality")
 
 
 def main() -> int:
@@ -25,11 +27,15 @@ def main() -> int:
         prog="python -m bench", description="Measure, each with a baseline in the same run."
     )
     parser.add_argument(
-        "names", nargs="+", choices=[*names, "all"], metavar="NAME", help=f"all or of: {' '.join(names)}"
+        "names",
+        nargs="+",
+        choices=[*names, "all"],
+        metavar="NAME",
+        help=f"all (but {' and '.join(LONG)}) or of: {' '.join(names)}",
     )
     parser.add_argument("--record", action="store_true", help="append the results to bench/RESULTS.md")
     args = parser.parse_args()
-    for name in names if "all" in args.names else args.names:
+    for name in [name for name in names if name not in LONG] if "all" in args.names else args.names:
         print(f"\n== {name}", flush=True)
         with recorded(name) if args.record else contextlib.nullcontext():
             importlib.import_module(f"bench.{name}").main()

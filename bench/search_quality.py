@@ -13,11 +13,13 @@ import os
 import statistics
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from bench.runs import CONF, composed, quieten
 from kasoku.config import trust
 from kasoku.config.build import build
 from kasoku.config.plain import plain
+from kasoku.data.cifar10 import CIFAR10
 from kasoku.search.objective import Objective
 from kasoku.search.reporter import Reporter
 from kasoku.search.samplers import make_pruner, make_sampler, method_of
@@ -53,6 +55,7 @@ TASKS = {name: [*lines, "search=lr_wd"] for name, lines in TASKS.items()}
 def main() -> None:
     """Print the shares of each task and seed, then their medians."""
     quieten()
+    keep_images()
     logging.getLogger("kasoku").setLevel(logging.ERROR)
     found: dict[str, dict[str, list[float]]] = {way: {} for way in ["random", *WAYS]}
     for task in os.environ.get("TASKS", "digits").split(","):
@@ -75,6 +78,19 @@ def main() -> None:
         )
         each = ", ".join(f"{task} {statistics.median(shares):.2f}" for task, shares in tasks.items())
         print(f"{way:<14} median {statistics.median(every):.2f} (quartiles {low:.2f} to {high:.2f}); {each}")
+
+
+def keep_images() -> None:
+    """Read CIFAR-10 once a seed, where each trial would."""
+    load, kept = CIFAR10.load, dict[int, Any]()
+
+    def once(data: CIFAR10) -> Any:
+        if data.seed not in kept:
+            kept.clear()
+            kept[data.seed] = load(data)
+        return kept[data.seed]
+
+    CIFAR10.load = once  # type: ignore[method-assign]
 
 
 def reached(curve: list[tuple[int, float]], goal: float, budget: int) -> float:

@@ -82,7 +82,7 @@ def test_ray_starts_the_workers(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     assert [trial["state"] for trial in content(tmp_path)["trials"]] == ["completed"] * 2
 
 

@@ -12,9 +12,9 @@ def test_a_trial_that_is_behind_is_pruned(sweep: Sweep) -> None:
     assert (swept.code, swept.states) == (0, ["completed", "pruned"])
     result = json.loads((swept.directory / "1" / "result.json").read_text())
     assert result["status"] == "pruned"
-    assert result["epochs"] == 3  # the first rung
+    assert result["epochs"] == 1  # the first rung
     assert swept.json["trials"][1]["value"] == result["best"]["value"]
-    assert "evaluation 3" in swept.json["trials"][1]["reason"]
+    assert "evaluation 1" in swept.json["trials"][1]["reason"]
 
 
 def test_the_time_to_a_target_is_searched_and_pruned_by_the_targets_metric(sweep: Sweep) -> None:

@@ -78,7 +78,8 @@ def _ray(work: Work, *, address: str | None, num_cpus: float, num_gpus: float) -
 
     quiet = {"log_to_driver": False, "logging_level": logging.WARNING}
     ray.init(address=address, include_dashboard=False, ignore_reinit_error=True, **quiet)
-    task = ray.remote(num_cpus=num_cpus, num_gpus=num_gpus, max_retries=0)(_work)
+    # A worker whose process Ray could not start, or lost, is started again: it joins the study where that stands.
+    task = ray.remote(num_cpus=num_cpus, num_gpus=num_gpus, max_retries=3)(_work)
     tasks = [task.remote(work.command, {VARIABLE: work.token}, str(Path.cwd())) for _ in range(work.count)]
 
     def alive() -> int:

@@ -73,9 +73,8 @@ def main() -> None:
             )
     for way, tasks in found.items():
         every = [share for shares in tasks.values() for share in shares]
-        low, high = (
-            statistics.quantiles(every, n=4, method="inclusive")[::2] if len(every) > 1 else (every[0], every[0])
-        )
+        ordered = sorted(every)
+        low, high = ordered[len(ordered) // 4], ordered[3 * len(ordered) // 4]
         each = ", ".join(f"{task} {statistics.median(shares):.2f}" for task, shares in tasks.items())
         print(f"{way:<14} median {statistics.median(every):.2f} (quartiles {low:.2f} to {high:.2f}); {each}")
 

@@ -59,7 +59,7 @@ def make_pruner(pruner: str) -> BasePruner:
     """Optuna's pruner. Its steps are evaluations, counted from 1."""
     pruners: dict[str, Any] = {
         "none": lambda: optuna.pruners.NopPruner(),
-        # Rungs 1, 3, 9, 27. None of 1 2 4, 2 4 8, 2 6, 3 6 was as good for each sampler in bench search_quality.
+        # Rungs 1, 3, 9, 27: the best with random points and TPE in simulated sweeps, see bench/RESULTS.md
         "asha": lambda: optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3),
         "hyperband": lambda: optuna.pruners.HyperbandPruner(min_resource=1, reduction_factor=3),
         "median": lambda: optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=0),

@@ -5,12 +5,14 @@ for as many optimizer steps in all. The figure is the share of those steps after
 random's best; inf where it never had. Steps are counted, not seconds, so a busy machine changes nothing.
 
 The space is search=lr_wd. TASKS=digits,cifar10,text (digits alone by default), SEEDS=5 and TRIALS=24 choose; cifar10
-needs KASOKU_CIFAR10, the folder of its batches, and text KASOKU_SHAKESPEARE, the file. All three take half an hour.
+needs KASOKU_CIFAR10, the folder of its batches, and text KASOKU_SHAKESPEARE, the file. All three take
+40 minutes of one core.
 """
 
 import logging
 import os
 import statistics
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -32,24 +34,32 @@ TRIALS = int(os.environ.get("TRIALS", 24))
 SEEDS = int(os.environ.get("SEEDS", 5))
 OBJECTIVE = Objective("val/loss", "min")
 WAYS = {"random + asha": ("random", "asha"), "bayes + asha": ("bayes", "asha")}
-LOSS = ["target.metric=val/loss", "target.mode=min", "callbacks={}"]
-TEXT, IMAGES = os.environ.get("KASOKU_SHAKESPEARE"), os.environ.get("KASOKU_CIFAR10")
+FILES = {"cifar10": "KASOKU_CIFAR10", "text": "KASOKU_SHAKESPEARE"}  # name what a task reads
+STEPS = {"digits": 10 * 19, "cifar10": 90, "text": 90}  # of a trial that is not pruned
+COMMON = ["target.metric=val/loss", "target.mode=min", "callbacks={}", "optimizer=adamw"]
+SHORT = ["trainer.val_check_interval=10", "trainer.limit_test_batches=1"]
 TASKS = {
-    "digits": ["optimizer=adamw"],
-    "cifar10": ["data=cifar10", "data.size=16", f"data.root={IMAGES}", "optimizer=adamw"],
-    "text": ["data=text", f"data.path={TEXT}", "model=gpt", "optimizer=adamw", "trainer.max_steps=90"],
+    "digits": [],
+    "cifar10": [
+        *SHORT,
+        "data=cifar10",
+        f"data.root={os.environ.get(FILES['cifar10'])}",
+        "data.size=16",
+        "data.batch_size=64",
+        "data.eval_batch_size=500",
+        "trainer.limit_val_batches=1",
+    ],
+    "text": [
+        *SHORT,
+        "data=text",
+        f"data.path={os.environ.get(FILES['text'])}",
+        "model=gpt",
+        "model.net.n_layer=2",
+        "model.net.n_head=2",
+        "model.net.n_embd=64",
+        "trainer.limit_val_batches=4",
+    ],
 }
-TASKS["text"] += ["model.net.n_layer=2", "model.net.n_head=2", "model.net.n_embd=64"]
-TASKS["cifar10"] += [
-    "data.batch_size=64",
-    "data.eval_batch_size=500",
-    "trainer.max_steps=90",
-    "trainer.val_check_interval=10",
-    "trainer.limit_val_batches=1",
-    "trainer.limit_test_batches=1",
-]
-TASKS["text"] += ["trainer.val_check_interval=10", "trainer.limit_val_batches=4", "trainer.limit_test_batches=1"]
-TASKS = {name: [*lines, "search=lr_wd"] for name, lines in TASKS.items()}
 
 
 def main() -> None:
@@ -58,8 +68,8 @@ def main() -> None:
     keep_images()
     logging.getLogger("kasoku").setLevel(logging.ERROR)
     found: dict[str, dict[str, list[float]]] = {way: {} for way in ["random", *WAYS]}
-    for task in os.environ.get("TASKS", "digits").split(","):
-        print(f"{task}, {TRIALS} trials of {full_steps(task)} steps by random search")
+    for task in chosen():
+        print(f"{task}, {TRIALS} trials of {STEPS[task]} steps by random search")
         for seed in range(SEEDS):
             whole = search(task, "random", "none", seed)
             goal, budget = whole[-1][1], whole[-1][0]
@@ -77,6 +87,16 @@ def main() -> None:
         low, high = ordered[len(ordered) // 4], ordered[3 * len(ordered) // 4]
         each = ", ".join(f"{task} {statistics.median(shares):.2f}" for task, shares in tasks.items())
         print(f"{way:<14} median {statistics.median(every):.2f} (quartiles {low:.2f} to {high:.2f}); {each}")
+
+
+def chosen() -> list[str]:
+    """The tasks that TASKS names; ends the process where one is unknown or lacks its file."""
+    tasks = os.environ.get("TASKS", "digits").split(",")
+    if unknown := [task for task in tasks if task not in TASKS]:
+        sys.exit(f"TASKS={','.join(unknown)}: must be of {' '.join(TASKS)}")
+    if missing := [FILES[task] for task in tasks if task in FILES and not os.environ.get(FILES[task])]:
+        sys.exit(f"{' '.join(missing)} must be set: the folder of CIFAR-10's batches, the file of the text")
+    return tasks
 
 
 def keep_images() -> None:
@@ -99,16 +119,15 @@ def reached(curve: list[tuple[int, float]], goal: float, budget: int) -> float:
 
 def search(task: str, method: str, pruner: str, seed: int, goal: float | None = None) -> list[tuple[int, float]]:
     """(optimizer steps, best loss) after each trial, to the `goal` or for as many steps as TRIALS take."""
-    cfg = composed(*LOSS, *TASKS[task])
-    _, space = parse([], plain(cfg.search)[0], {"optimizer": cfg_choice(task)})
-    fixed = [line for line in TASKS[task] if not line.startswith("search=")]
+    fixed = [*COMMON, *TASKS[task], f"trainer.max_steps={STEPS[task]}", f"seed={seed}"]
+    _, space = parse([], plain(composed(*fixed, "search=lr_wd").search)[0], {"optimizer": "adamw"})
     used, best, curve = 0, float("inf"), list[tuple[int, float]]()
     with tempfile.TemporaryDirectory() as folder:
         book = _book(Path(folder), space, method, pruner, seed)
-        while used < TRIALS * full_steps(task) and (goal is None or best > goal):
+        while used < TRIALS * STEPS[task] and (goal is None or best > goal):
             trial, point = book.ask() or (None, {})
             assert trial is not None  # there are tickets enough
-            overrides = [*LOSS, *fixed, f"seed={seed}", *(p.override(value) for p, value in point.items())]
+            overrides = [*fixed, *(p.override(value) for p, value in point.items())]
             book.start(trial, Start(overrides, {}, "", book.me))
             steps, end = run(Path(folder) / str(trial.number), overrides, trial, pruner)
             book.end(trial, end)
@@ -116,15 +135,6 @@ def search(task: str, method: str, pruner: str, seed: int, goal: float | None = 
             best = min([best, *(value for value in end.values if value is not None)])
             curve.append((used, best))
     return curve
-
-
-def cfg_choice(task: str) -> str:
-    return next(line.partition("=")[2] for line in TASKS[task] if line.startswith("optimizer="))
-
-
-def full_steps(task: str) -> int:
-    """Optimizer steps of a trial that is not pruned."""
-    return {"digits": 10 * 19, "cifar10": 90, "text": 90}[task]
 
 
 def _book(folder: Path, space: Space, method: str, pruner: str, seed: int) -> Book:

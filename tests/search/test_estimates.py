@@ -1,6 +1,7 @@
 """What a Gaussian process and CMA-ES are told of pruned and diverged trials, and that they learn from it."""
 
 import itertools
+import math
 import statistics
 from typing import Any
 
@@ -80,6 +81,19 @@ def test_a_pruned_trial_is_no_better_than_any_that_was_better_there() -> None:
     complete = [trial(n, TrialState.COMPLETE, [there, end]) for n, (there, end) in enumerate([(1, 5), (2, 3), (4, 9)])]
     heading = [heading_for(trial(9, TrialState.PRUNED, [there]), complete) for there in (0.5, 1.5, 2, 3, 4, 6)]
     assert heading == [5, 5, 5, 7, 9, 11]
+
+
+def test_a_trial_that_went_further_than_all_complete_ones_is_as_the_worst_of_them() -> None:
+    """As with time_to_target, whose values are no metric: those that reached the target ended before."""
+    complete = [trial(0, TrialState.COMPLETE, [-0.8, 30.0]), trial(1, TrialState.COMPLETE, [-0.9, 20.0])]
+    slow = trial(2, TrialState.PRUNED, [-0.1, -0.2, -0.7])
+    assert heading_for(slow, complete) == 30
+    assert [t.value for t in with_estimates([*complete, slow], MIN)] == [30, 20, 30]
+
+
+def test_a_target_never_reached_is_bad_and_not_without_end() -> None:
+    complete = [trial(n, TrialState.COMPLETE, [value]) for n, value in enumerate([10.0, 12.0, math.inf])]
+    assert [t.value for t in with_estimates(complete, MIN)] == [10, 12, 14]
 
 
 def test_nothing_is_estimated_before_a_trial_is_complete() -> None:

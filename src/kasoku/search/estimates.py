@@ -6,7 +6,7 @@ Optuna's Gaussian process and CMA-ES know complete trials alone; of a sweep with
 import copy
 import math
 import statistics
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,29 +68,29 @@ def with_estimates(trials: Sequence[FrozenTrial], direction: StudyDirection) -> 
     values = {trial.number: sign * float(trial.value or 0) for trial in complete}
     pruned = [t for t in trials if t.state is TrialState.PRUNED and t.intermediate_values and not _is_diverged(t)]
     heading = {trial.number: heading_for(trial, complete, sign) for trial in pruned}
-    values |= {number: value for number, value in heading.items() if math.isfinite(value)}
+    values |= {number: value for number, value in heading.items() if not math.isnan(value)}
     worst = max(values.values())
     values |= {trial.number: worst for trial in trials if _is_diverged(trial)}
     told = clipped(values)
     return [_as_complete(trial, sign * told[trial.number]) if trial.number in told else trial for trial in trials]
 
 
-def heading_for(trial: FrozenTrial, complete: Iterable[FrozenTrial], sign: float = 1.0) -> float:
+def heading_for(trial: FrozenTrial, complete: Sequence[FrozenTrial], sign: float = 1.0) -> float:
     """sign x what `trial` would have come to: between those of the `complete` ones that were next to it where it ended.
 
     Taken as no better than any that was better there. So it is never better than all, and a point whose trials are
     pruned again and again loses its appeal. (With the difference to the nearest one, searches went on there for ever.)
+    As the worst of all where none of them went so far: they reached the target before.
     """
     step = trial.last_step
     assert step is not None  # a trial is pruned at a report
     reached = sign * trial.intermediate_values[step]
     known = [t for t in complete if step in t.intermediate_values]
     if not known:
-        return reached
+        return max(sign * float(t.value or 0) for t in complete)
     pairs = sorted((sign * t.intermediate_values[step], sign * float(t.value or 0)) for t in known)
     there, ends = np.array(pairs).T
-    ends = np.maximum.accumulate(ends)
-    return float(np.interp(reached, there, ends) + max(0.0, reached - there[-1]))
+    return float(np.interp(reached, there, np.maximum.accumulate(ends)) + max(0.0, reached - there[-1]))
 
 
 def clipped(values: dict[int, float]) -> dict[int, float]:

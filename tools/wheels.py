@@ -6,6 +6,7 @@
 Further names are packages that the other machine has too: python tools/wheels.py wheels 3.12 numpy scipy wandb
 """
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,12 @@ SOURCE_ONLY = {"antlr4-python3-runtime"}  # pure Python, of which there is no wh
 
 def main(folder: str, version: str, *there: str) -> None:
     """Download or build a wheel of each package that `there` and WITH_TORCH do not name, for CPython `version`."""
-    wanted = [needed for needed in locked(version) if needed.name not in WITH_TORCH | set(there)]
+    if not re.fullmatch(r"3\.\d+", version):
+        sys.exit(f"version {version}: must be one of CPython, such as 3.12")
+    every = locked(version)
+    if unknown := sorted(set(there) - WITH_TORCH - {needed.name for needed in every}):
+        sys.exit(f"{' '.join(unknown)}: not in {LOCK.name}, so there is nothing to leave out")
+    wanted = [needed for needed in every if needed.name not in WITH_TORCH | set(there)]
     options = ["--no-deps", "--disable-pip-version-check", "--quiet"]
     target = ["--only-binary=:all:", "--implementation=cp", f"--python-version={version}"]
     target += [f"--platform=manylinux_{glibc}_x86_64" for glibc in ("2_28", "2_27", "2_17", "2_5")]
@@ -40,10 +46,10 @@ def locked(version: str) -> list[Requirement]:
 
 
 def pip(command: list[str], packages: list[Requirement]) -> None:
-    """Run pip on `packages`, if there are any."""
+    """Run pip on `packages`, if there are any; end with its exit code where it fails, having said why."""
     names = [f"{package.name}{package.specifier}" for package in packages]
-    if names:
-        subprocess.run([sys.executable, "-m", "pip", *command, *names], check=True)
+    if names and (code := subprocess.run([sys.executable, "-m", "pip", *command, *names], check=False).returncode):
+        sys.exit(code)
 
 
 if __name__ == "__main__":

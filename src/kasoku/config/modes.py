@@ -92,6 +92,8 @@ def _report(ended: Ended, place: Place) -> int:
         seconds = (result.train_seconds, result.total_seconds)
         log.info("%d steps, %.1f s of training, %.1f s in all", result.steps, *seconds)
     log.info("everything lies in %s", _shown(place.directory))
+    if result.steps and ended.exit_code == 0:
+        log.info("compare runs with: python -m kasoku.report %s", _shown(place.directory.parent))
     return ended.exit_code
 
 

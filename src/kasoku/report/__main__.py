@@ -35,9 +35,8 @@ def main(arguments: Sequence[str]) -> int:
 def runs_table(runs: Sequence[Finished]) -> Table:
     """One row a run: status, best value, steps, seconds of training, seconds to the target, what was overridden."""
     shared = set.intersection(*(set(run.result.get("overrides", ())) for run in runs)) if len(runs) > 1 else set()
-    title = f"{len(runs)} run{'s' if len(runs) > 1 else ''}" + (
-        f", all with {' '.join(sorted(shared))}" if shared else ""
-    )
+    count = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
+    title = count + (f", all with {' '.join(sorted(shared))}" if shared else "")
     names = sorted({run.result["best"]["metric"] for run in runs if run.result.get("best")})
     table = Table(title=title, title_justify="left")
     for name in ("run", "status", " ".join(names) or "best", "steps", "train s", "s to target", "overrides"):

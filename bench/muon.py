@@ -26,9 +26,9 @@ def main() -> None:
     print("this CPU", flush=True)
     measure()
     print("\nthis CPU without its bfloat16 units (ONEDNN_MAX_CPU_ISA=AVX2)", flush=True)
-    subprocess.run(
-        [sys.executable, "-c", "from bench import muon; muon.measure('float32')"], env=os.environ | NO_BF16, check=True
-    )
+    child = [sys.executable, "-c", "from bench import muon; muon.measure('float32')"]
+    # printed here, so that --record keeps it too
+    print(subprocess.run(child, env=os.environ | NO_BF16, check=True, stdout=subprocess.PIPE, text=True).stdout, end="")
 
 
 def measure(precision: str = "auto") -> None:

@@ -196,6 +196,10 @@ SHARE = "must be a finite number >= 0 and < 1"
             "trainer=cpu trainer.precision=16-mixed",
             "trainer.precision=16-mixed: needs a GPU, trainer.accelerator is cpu; use trainer.precision=bf16-mixed",
         ),
+        (
+            "trainer=ddp trainer.accelerator=cpu trainer.sync_batchnorm=true",
+            "trainer.sync_batchnorm=true: needs GPUs, trainer.accelerator is cpu; use trainer.sync_batchnorm=auto",
+        ),
         ("trainer=cpu trainer.devices=[0,1]", "trainer.devices=[0,1]: must be a number of processes >= 1 or auto"),
         ("trainer.devices=0", "trainer.devices=0: must be one of auto -1 or a whole number >= 1"),
         ("trainer.devices=many", "trainer.devices=many: must be one of auto -1"),

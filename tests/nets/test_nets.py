@@ -95,6 +95,18 @@ def test_speednet_shapes(side: int):
     assert net(torch.randn(2, 3, side, side + 2)).shape == (2, 5)
 
 
+@pytest.mark.parametrize(("patch", "stride", "smallest"), [(2, 1, 9), (3, 2, 17), (4, 3, 25)])
+def test_speednet_whitens_patches_apart(patch: int, stride: int, smallest: int):
+    settings = {"num_classes": 5, "widths": [4, 6, 8], "patch": patch, "stride": stride, "whiten_bias": False}
+    net = SpeedNet(input_shape=(3, smallest, smallest), **settings)
+    net.prepare(torch.randn(50, 3, smallest, smallest))
+    assert net.whiten(torch.randn(2, 3, smallest, smallest)).shape == (2, 6 * patch**2, 8, 8)
+    assert net(torch.randn(2, 3, smallest, smallest)).shape == (2, 5)
+    assert not net.whiten.bias.requires_grad
+    with pytest.raises(ConfigError, match=f"at least {smallest} pixels a side"):
+        SpeedNet(input_shape=(3, smallest - 1, smallest), **settings)
+
+
 def test_whitening_makes_patches_uncorrelated():
     mixed = torch.randn(200, 3, 9, 9).cumsum(2).cumsum(3) @ torch.rand(9, 9)
     patches = nn.functional.conv2d(mixed, whitening(mixed, 2, 1e-9)).transpose(0, 1).flatten(1)

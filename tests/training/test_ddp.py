@@ -91,3 +91,10 @@ def test_sharded_weights_are_read_by_one_process(runs: Path, tmp_path: Path):
     assert run_here(tmp_path / "test", *test, f"checkpoint={weights}") == 0
     metrics = json.loads((tmp_path / "test" / "result.json").read_text())["metrics"]
     assert metrics["test/loss"] == pytest.approx(column(runs / "one", "test/loss")[-1], abs=1e-5)
+
+
+def test_batch_norm_in_two_processes_of_the_cpu(tmp_path: Path):
+    settings = ("trainer=ddp", *TWO, "model=resnet", "model.net.width=4", "logger=none", "trainer.max_steps=2")
+    ended = command(*settings, "trainer.limit_val_batches=1", f"hydra.run.dir={tmp_path}/run", cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["steps"] == 2

@@ -144,6 +144,9 @@ def _on_cpu(trainer: Values) -> Iterator[Fault]:
     if trainer.get("precision") in ("16-mixed", 16):
         fix = "use trainer.precision=bf16-mixed"
         yield Fault("trainer.precision", trainer["precision"], "needs a GPU, trainer.accelerator is cpu", fix)
+    if trainer.get("sync_batchnorm") is True:
+        must, fix = "needs GPUs, trainer.accelerator is cpu", "use trainer.sync_batchnorm=auto"
+        yield Fault("trainer.sync_batchnorm", True, must, fix)
     devices = trainer.get("devices", "auto")
     if devices == -1 or isinstance(devices, list):
         must = "must be a number of processes >= 1 or auto, trainer.accelerator is cpu"

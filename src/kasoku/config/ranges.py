@@ -142,6 +142,6 @@ TRAINER: dict[str, Any] = {
     "deterministic": bool | Literal["warn"] | None,
     "benchmark": Switch,
     "detect_anomaly": bool,
-    "sync_batchnorm": bool,
+    "sync_batchnorm": bool | Literal["auto"],
     "inference_mode": bool,
 }

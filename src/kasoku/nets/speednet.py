@@ -16,13 +16,13 @@ from kasoku.checked import checked
 from kasoku.faults import ConfigError, Fault
 
 Count = Annotated[int, Ge(1)]
-SMALLEST = 9  # pixels: what three poolings by 2 leave something of, after a 2x2 convolution without padding
+SMALLEST = 8  # pixels of a side after whitening: what three poolings by 2 leave something of
 
 
 class SpeedNet(nn.Module):
     """[B, C, H, W] -> logits [B, num_classes]. H and W from 9 up; 2 M parameters with the default widths.
 
-    1. A fixed 2x2 convolution that whitens patches, each direction with both signs, and a bias. `prepare` computes it.
+    1. A fixed convolution that whitens patches, each direction with both signs, and a bias. `prepare` computes it.
     2. Three stages of (conv 3x3, max pooling by 2, norm, GELU, conv 3x3, norm, GELU). Convolutions have no bias, which
        the norm would take off again, and norms no weight. A convolution passes its input through at first, as far as
        it has channels for it.
@@ -32,6 +32,10 @@ class SpeedNet(nn.Module):
         widths: channels of the three stages.
         head_scale: factor of the logits; None: 1 / the head's inputs.
         momentum: of the norms' running mean and variance towards the current batch.
+        patch: pixels of a patch's side, which the whitening sees.
+        stride: pixels from one patch to the next. With 2 the stages cost a quarter, and no pixel is lost if `patch` is
+            2 or more.
+        whiten_bias: train the whitening's bias; without it the gradient ends at the first stage's kernels.
         whiten_eps: added to the patches' variances.
         views: of an image in evaluation, the logits averaged: 1; 2, with its mirror image; 6, both also moved by a
             pixel up-left and down-right, which count half.
@@ -50,19 +54,23 @@ class SpeedNet(nn.Module):
         widths: Annotated[Sequence[Count], Len(3, 3)] = (64, 256, 256),
         head_scale: Annotated[float, Gt(0)] | None = None,
         momentum: Annotated[float, Interval(gt=0, le=1)] = 0.4,
+        patch: Count = 2,
+        stride: Count = 1,
+        whiten_bias: bool = True,
         whiten_eps: Annotated[float, Gt(0)] = 5e-4,
         views: Literal[1, 2, 6] = 1,
     ):
         super().__init__()
-        if len(input_shape) != 3 or min(input_shape[1:]) < SMALLEST:
-            must = f"must be [channels, height, width] with at least {SMALLEST} pixels a side"
+        smallest = (SMALLEST - 1) * stride + patch
+        if len(input_shape) != 3 or min(input_shape[1:]) < smallest:
+            must = f"must be [channels, height, width] with at least {smallest} pixels a side"
             raise ConfigError(Fault("model.net.input_shape", list(input_shape), must))
         self.views = views
         self.whiten_eps = whiten_eps
         self.head_scale = head_scale or 1 / widths[-1]
-        self.whiten = nn.Conv2d(input_shape[0], 2 * 4 * input_shape[0], 2)
+        self.whiten = nn.Conv2d(input_shape[0], 2 * patch**2 * input_shape[0], patch, stride)
         self.whiten.weight.requires_grad_(False)
-        self.whiten.bias = nn.Parameter(torch.zeros(self.whiten.out_channels))
+        self.whiten.bias = nn.Parameter(torch.zeros(self.whiten.out_channels), requires_grad=whiten_bias)
         self.register_buffer("whitened", torch.tensor(False))
         channels = [self.whiten.out_channels, *widths]
         self.stages = nn.Sequential(*(stage(a, b, momentum) for a, b in zip(channels, widths, strict=False)))

@@ -190,11 +190,11 @@ SHARE = "must be a finite number >= 0 and < 1"
             "trainer.max_steps=9 warmup=none trainer.max_time={hour:1}",
             "trainer.max_time={hour:1}: must be a time as DD:HH:MM:SS",
         ),
-        ("trainer.precision=17", "trainer.precision=17: must be one of 32-true bf16-mixed 16-mixed"),
+        ("trainer.precision=17", "trainer.precision=17: must be one of auto 32-true bf16-mixed 16-mixed"),
         ("trainer.precision=bf16-mixd", "did you mean bf16-mixed?"),
         (
             "trainer=cpu trainer.precision=16-mixed",
-            "trainer.precision=16-mixed: needs a GPU, trainer.accelerator is cpu; use trainer.precision=bf16-mixed",
+            "trainer.precision=16-mixed: needs a GPU, trainer.accelerator is cpu; use trainer.precision=auto",
         ),
         (
             "trainer=ddp trainer.accelerator=cpu trainer.sync_batchnorm=true",

@@ -14,7 +14,7 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
 from kasoku.config.environment import shareable
-from kasoku.config.machine import machine_faults, on_cuda
+from kasoku.config.machine import decided, machine_faults
 from kasoku.config.trust import locate
 from kasoku.faults import ConfigError, Fault, check_call
 from kasoku.recipe import Recipe, learning_rates, rebound
@@ -45,7 +45,7 @@ def build(
             out of range, devices that the machine lacks, data that is not there.
     """
     cfg = _without_replaced(cfg, overrides)
-    cfg.trainer = _with_sync(cfg.trainer)
+    cfg.trainer = decided(cfg.trainer)
     faults = machine_faults(cfg.trainer) + list(_call_faults(cfg, trusted))
     if faults:
         raise ConfigError(*faults)
@@ -101,13 +101,6 @@ def _with_fused(optimizer: DictConfig, trainer: DictConfig) -> DictConfig:
         return optimizer
     scaled = str(trainer.get("precision")).startswith("16")
     return OmegaConf.merge(optimizer, {"fused": not scaled})  # type: ignore[return-value]
-
-
-def _with_sync(trainer: DictConfig) -> DictConfig:
-    """`trainer` with `sync_batchnorm: auto` decided: torch has it on GPUs only."""
-    if trainer.get("sync_batchnorm") != AUTO:
-        return trainer
-    return OmegaConf.merge(trainer, {"sync_batchnorm": on_cuda(trainer)})  # type: ignore[return-value]
 
 
 def build_module(model: DictConfig, data: pl.LightningDataModule) -> pl.LightningModule:

@@ -142,7 +142,7 @@ def _on_cpu(trainer: Values) -> Iterator[Fault]:
     if trainer.get("accelerator") != "cpu":
         return
     if trainer.get("precision") in ("16-mixed", 16):
-        fix = "use trainer.precision=bf16-mixed"
+        fix = "use trainer.precision=auto"
         yield Fault("trainer.precision", trainer["precision"], "needs a GPU, trainer.accelerator is cpu", fix)
     if trainer.get("sync_batchnorm") is True:
         must, fix = "needs GPUs, trainer.accelerator is cpu", "use trainer.sync_batchnorm=auto"

@@ -1,11 +1,17 @@
-"""What the configuration asks of the machine, and whether it is there."""
+"""What the configuration asks of the machine, whether it is there, and what is left to the machine to decide."""
 
+import logging
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from kasoku import bfloat16
 from kasoku.faults import Fault
+
+log = logging.getLogger("kasoku")
+AUTO = "auto"
+SLOW = "trainer.precision=%s: this %s has no units for bfloat16 and is faster in float32; use trainer.precision=auto"
 
 
 def machine_faults(trainer: DictConfig) -> list[Fault]:
@@ -19,7 +25,7 @@ def machine_faults(trainer: DictConfig) -> list[Fault]:
     elif on_gpu:
         faults += _device_faults(trainer.get("devices", "auto"), gpus)
     if str(trainer.get("precision")) in ("16", "16-mixed") and not on_gpu and accelerator != "mps":
-        fix = "use trainer.precision=bf16-mixed"
+        fix = "use trainer.precision=auto"
         faults.append(Fault("trainer.precision", trainer.precision, "needs a GPU, this run is on the CPU", fix))
     if trainer.get("sync_batchnorm") is True and not on_gpu:
         fix = "use trainer.sync_batchnorm=auto"
@@ -31,6 +37,30 @@ def on_cuda(trainer: DictConfig) -> bool:
     """Whether the trainer takes NVIDIA's or AMD's GPUs."""
     accelerator = str(trainer.get("accelerator", "auto"))
     return accelerator in ("gpu", "cuda") or (accelerator == "auto" and torch.cuda.device_count() > 0)
+
+
+def decided(trainer: DictConfig) -> DictConfig:
+    """`trainer` with `auto` decided for the keys of which Lightning knows none.
+
+    sync_batchnorm is on where the run takes GPUs: torch has it there only. precision is bf16-mixed where the CPU or
+    CUDA's GPU has units for it, else 32-true; a line warns of a bfloat16 that was asked for where there are none.
+    """
+    on_gpu, precision = on_cuda(trainer), str(trainer.get("precision"))
+    units = bfloat16.on_gpu() if on_gpu else bfloat16.on_cpu()
+    values: dict[str, Any] = {}
+    if trainer.get("sync_batchnorm") == AUTO:
+        values["sync_batchnorm"] = on_gpu
+    if precision == AUTO:
+        values["precision"] = "bf16-mixed" if units else "32-true"
+        log.info("trainer.precision=auto: %s", values["precision"])
+    elif precision.startswith("bf16") and not units and not _on_others(trainer):
+        log.warning(SLOW, precision, "GPU" if on_gpu else "CPU")
+    return OmegaConf.merge(trainer, values)  # type: ignore[return-value]
+
+
+def _on_others(trainer: DictConfig) -> bool:
+    accelerator = str(trainer.get("accelerator", "auto"))
+    return accelerator in ("mps", "tpu") or (accelerator != "cpu" and torch.backends.mps.is_available())
 
 
 def _device_faults(devices: Any, gpus: int) -> list[Fault]:

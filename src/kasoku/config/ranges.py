@@ -107,6 +107,7 @@ TRAINER: dict[str, Any] = {
     "strategy": Annotated[str, Predicate(is_strategy)] | dict,
     "num_nodes": Count,
     "precision": Literal[
+        "auto",  # ours
         "32-true",
         "bf16-mixed",
         "16-mixed",

@@ -3,10 +3,9 @@
 optimizer = Muon(Groups(kinds=kinds).split(net, lr=0.02, weight_decay=0.01), lr=0.02, adamw_lr=0.003)
 """
 
-import functools
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.adamw import adamw
 
+from kasoku import bfloat16
 from kasoku.faults import ConfigError, check_call
 from kasoku.optim.depth import EMBEDDINGS, NORMS
 from kasoku.optim.orthogonal import Coefficients, newton_schulz
@@ -192,13 +192,7 @@ def _dtype(precision: str, batch: Tensor) -> torch.dtype:
     small, large = sorted(batch.shape[-2:])
     # Measured (bench/muon.py): with the units bfloat16 takes half the time of float32 on large squarish matrices, and
     # no less on small or on long ones. Without them it takes 20 times as long.
-    return torch.bfloat16 if _bf16_units() and small >= 128 and large < 4 * small else torch.float32
-
-
-@functools.cache
-def _bf16_units() -> bool:
-    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.9 has no such function
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return torch.bfloat16 if bfloat16.on_cpu() and small >= 128 and large < 4 * small else torch.float32
 
 
 def _lr_ratio(parameter: Tensor, adjust_lr: str) -> float:

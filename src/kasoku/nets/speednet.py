@@ -128,10 +128,11 @@ def norm(width: int, momentum: float) -> nn.BatchNorm2d:
 def whitening(images: Tensor, side: int, eps: float) -> Tensor:
     """[C * side**2, C, side, side]: eigenvectors of the patches' covariance, each over sqrt(its eigenvalue + eps).
 
-    Convolving with them gives outputs that are uncorrelated, and of variance 1 where eps is small.
+    Convolving with them gives outputs that are uncorrelated, and of variance 1 where eps is small. Patches that do not
+    overlap are enough to know the covariance, in a `side**2`-th of the time.
     """
     channels = images.shape[1]
-    patches = images.unfold(2, side, 1).unfold(3, side, 1).permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(0, 2)
+    patches = images.unfold(2, side, side).unfold(3, side, side).permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(0, 2)
     values, vectors = torch.linalg.eigh(torch.cov(patches.double().T))
     scaled = vectors.T / torch.sqrt(values + eps)[:, None]
     return scaled.flip(0).view(-1, channels, side, side).to(images.dtype)

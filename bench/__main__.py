@@ -17,7 +17,7 @@ from typing import TextIO
 
 HERE = Path(__file__).parent
 HELPERS = ("__init__", "__main__", "timing", "runs", "firststep", "spent", "sweeps_peer")
-LONG = ("cifar10", "search_quality")
+LONG = ("cifar10", "search_quality", "sweeps")
 
 
 def main() -> int:
@@ -31,7 +31,7 @@ def main() -> int:
         nargs="+",
         choices=[*names, "all"],
         metavar="NAME",
-        help=f"all (but {' and '.join(LONG)}) or of: {' '.join(names)}",
+        help=f"all (but {' '.join(LONG)}) or of: {' '.join(names)}",
     )
     parser.add_argument("--record", action="store_true", help="append the results to bench/RESULTS.md")
     args = parser.parse_args()

@@ -2,9 +2,10 @@
 
 On the CPU: the test accuracy of experiment=cifar10_cpu after two minutes of training, beside torch's plain recipe
 (momentum SGD, two steps of decay, no warmup, no label smoothing, one view of a test image) with the same net, data and
-processes in the same time; once in float32 with torch's memory layout, once with our precision and layout. A short trial
-of each tells how many steps two minutes have on this machine. On a GPU besides: experiment=cifar10_speedrun, seconds of
-optimizer steps to 94% after one run that warms the device up; the anchor is cifar10-airbench's 2.59 s on an A100.
+processes in the same time; once in float32 with torch's memory layout, once with our precision and layout. A short
+trial of each tells how many steps two minutes have on this machine. On a GPU besides: experiment=cifar10_speedrun,
+seconds of optimizer steps to 94% after one run that warms the device up; the anchor is cifar10-airbench's 2.59 s on an
+A100.
 
 KASOKU_CIFAR10 names the folder of the official batches; they are downloaded where it is not set.
 """

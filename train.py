@@ -24,7 +24,7 @@ import hydra  # noqa: E402
 from hydra.core.hydra_config import HydraConfig  # noqa: E402
 from omegaconf import DictConfig, OmegaConf  # noqa: E402
 
-from kasoku.config import checks, diagnose, resolvers, resuming, trust  # noqa: E402
+from kasoku.config import checks, diagnose, help, resolvers, resuming, trust  # noqa: E402
 from kasoku.faults import ConfigError  # noqa: E402
 from kasoku.training import directory as directories  # noqa: E402
 
@@ -44,8 +44,10 @@ def main() -> int:
 
     def compose_and_run() -> int:
         sys.argv[1:] = resuming.with_stored_overrides(sys.argv[1:])
-        asks_for_help = "--help" in sys.argv or "-h" in sys.argv  # runs nothing, and is to answer at once
-        if not asks_for_help and (faults := diagnose.examine(sys.argv[1:], CONF)):
+        if "--help" in sys.argv or "-h" in sys.argv:
+            print(help.text(sys.argv[1:], CONF))
+            return 0
+        if faults := diagnose.examine(sys.argv[1:], CONF):
             raise ConfigError(*faults)  # Hydra itself would run what a foreign file names
         task()
         return 0 if 0 in codes else max(codes, default=0)

@@ -76,6 +76,16 @@ def test_help_lists_every_group_and_option(tmp_path):
         assert word in said
 
 
+def test_help_shows_a_folder_of_ones_own_and_what_was_chosen(tmp_path):
+    (tmp_path / "mine" / "optimizer").mkdir(parents=True)
+    (tmp_path / "mine" / "optimizer" / "of_mine.yaml").write_text("lr: 0.7\n")
+    said = command("--help", "--config-dir", "mine", "optimizer=of_mine", cwd=tmp_path).stdout
+    groups, stands = said.split("What stands now:")
+    assert "nesterov, of_mine, " in groups
+    assert "optimizer:\n  lr: 0.7\n" in stands
+    assert "hydra:" not in stands
+
+
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_a_checkpoint_and_the_run_goes_on_in_its_directory(tmp_path, signum, code):
     arguments = [*SMALL, "trainer.max_epochs=100000", "hydra.run.dir=run"]

@@ -80,14 +80,14 @@ class _Command:
         self.conf_dir = conf_dir
         self.name = args.config_name or PRIMARY
         self.multirun = args.multirun or "hydra.mode=MULTIRUN" in args.overrides
-        self.shown_only = bool(args.cfg or args.info or args.help or args.hydra_help or args.shell_completion)
+        self.shown_only = bool(args.cfg or args.info or args.hydra_help or args.shell_completion)
         self.lines: list[str] = args.overrides
-        self.loader = _loader(args, conf_dir)
+        self.loader = loader_of(args, conf_dir)
 
     def faults(self) -> list[Fault]:
         overrides, faults = _read(self.lines)
         faults += [fault for override in overrides if (fault := self._wrong_sweep(override))]
-        search = [str(override.input_line) for override in overrides if override.key_or_group == "hydra.searchpath"]
+        search = searchpath([str(override.input_line) for override in overrides])
         repository = self.loader._parse_overrides_and_create_caching_repo(self.name, search)[1]
         choices = [override for override in overrides if _is_choice(override, repository)]
         values = [override for override in overrides if override not in choices]
@@ -167,7 +167,8 @@ class _Command:
         return faults + untrusted
 
 
-def _loader(args: argparse.Namespace, conf_dir: Path) -> ConfigLoaderImpl:
+def loader_of(args: argparse.Namespace, conf_dir: Path) -> ConfigLoaderImpl:
+    """What reads the configuration of a command, from `conf_dir` and the folders that its flags name."""
     version.setbase("1.3")
     setup_globals()
     path = args.config_path or str(conf_dir)
@@ -176,6 +177,11 @@ def _loader(args: argparse.Namespace, conf_dir: Path) -> ConfigLoaderImpl:
         folder = Path(args.config_dir).absolute()
         search_path.prepend("command-line", f"file://{folder}", SearchPathQuery(provider="schema"))
     return ConfigLoaderImpl(search_path)
+
+
+def searchpath(lines: Sequence[str]) -> list[str]:
+    """Those of the overrides that say where more configuration lies."""
+    return [line for line in lines if line.lstrip("+").startswith("hydra.searchpath=")]
 
 
 def _read(lines: Sequence[str]) -> tuple[list[Override], list[Fault]]:

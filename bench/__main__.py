@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TextIO
 
 HERE = Path(__file__).parent
-HELPERS = ("__init__", "__main__", "timing", "runs", "firststep", "spent", "sweeps_peer")
-LONG = ("cifar10", "search_quality", "sweeps")
+HELPERS = ("__init__", "__main__", "timing", "runs", "workloads", "firststep", "spent", "sweeps_peer")
+LONG = ("cifar10", "search_quality", "soak", "sooner", "sweeps")
 
 
 def main() -> int:

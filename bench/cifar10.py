@@ -52,7 +52,7 @@ def main() -> None:
     steps = {name: steps_within(SECONDS, name) for name in RECIPES}
     print(f"{'recipe':<24} seed   steps   test accuracy   seconds of training")
     gains = [gain(seed, steps) for seed in SEEDS]
-    points = " and ".join(f"{100 * points:.1f}" for points in gains)
+    points = " and ".join(f"{100 * gained:.1f}" for gained in gains)
     print(f"cifar10_cpu is {points} points better than the better plain recipe")
     if torch.cuda.is_available():
         speedrun()
@@ -62,7 +62,9 @@ def main() -> None:
 
 def steps_within(seconds: float, name: str) -> int:
     """Optimizer steps of a recipe that `seconds` are enough for, by a trial."""
-    return int(seconds / command(name, 0, TRIAL_STEPS)[1] * TRIAL_STEPS)
+    steps = int(seconds / command(name, 0, TRIAL_STEPS)[1] * TRIAL_STEPS)
+    print(f"trial of {name}: {steps} steps in {seconds:.0f} s", flush=True)
+    return steps
 
 
 def gain(seed: int, steps: dict[str, int]) -> float:

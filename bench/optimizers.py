@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.timing import alternate, ratio, summary
-from kasoku.config.build import build_recipe
+from kasoku.command.build import build_recipe
 from kasoku.durations import Clock
 from kasoku.nets.cnn import CNN
 from kasoku.nets.gpt import GPT

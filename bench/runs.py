@@ -14,10 +14,12 @@ from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor, nn
 
+from kasoku.command.build import build, build_module
+from kasoku.command.make import make
 from kasoku.config import resolvers, trust
-from kasoku.config.build import build, build_module, make
 from kasoku.data.memory import InMemory, Rows
-from kasoku.training.run import Ended, fit
+from kasoku.training.run import Ended
+from kasoku.training.session import fit
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"

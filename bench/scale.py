@@ -76,12 +76,13 @@ def metrics_file() -> None:
         for step in range(ROWS):
             written.log_metrics({"lr": 0.1, "train/loss": 1.0 / (step + 1), "epoch": step // 19}, step)
             written.save()
+        state = written.state()
         written.finalize("success")
         wrote = time.process_time()
         with (Path(folder) / "metrics.csv").open(newline="") as file:
             rows = sum(1 for _ in csv.DictReader(file))
         read = time.process_time()
-        MetricsFile(Path(folder), from_step=ROWS - 1)
+        MetricsFile(Path(folder)).go_on(state)
         print(f"metrics.csv of {rows} rows: written in {wrote - start:.2f} CPU s, read in {read - wrote:.2f}, ", end="")
         print(f"taken up by a resumed run in {time.process_time() - read:.2f}")
 

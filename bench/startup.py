@@ -1,7 +1,7 @@
 """From the command to its answer, and to the first optimizer step.
 
-The baseline of a training is `python -c "import torch, pytorch_lightning"`, in turn with it. CPU seconds are compared,
-because the wall clock of a busy machine says little; both are printed.
+The baseline of a training is `python -c "import torch, pytorch_lightning"`, that of `import kasoku.recipe` is `import
+torch`, each in turn with it. CPU seconds are compared, because the wall clock of a busy machine says little.
 """
 
 import os
@@ -34,15 +34,21 @@ def main() -> None:
     for name, arguments in ANSWERS.items():
         times = [run(str(TRAIN), *arguments) for _ in range(ROUNDS)]
         print(f"{name:<26} {median(times, 0):>5.2f}   {median(times, 1):>6.2f}", flush=True)
-    rivals = {"the two imports": IMPORTS} | {name: (str(TRAIN), *STEP, *given) for name, given in TRAININGS.items()}
-    times = {name: [] for name in rivals}
+    compare({"import torch": ("-c", "import torch"), "import kasoku.recipe": ("-c", "import kasoku.recipe")}, 1.1)
+    trainings = {name: (str(TRAIN), *STEP, *given) for name, given in TRAININGS.items()}
+    compare({"the two imports": IMPORTS} | trainings, 1.2)
+
+
+def compare(rivals: dict[str, tuple[str, ...]], target: float) -> None:
+    """Print the times of `rivals`, run in turn, as multiples of the first."""
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in rivals}
     for _ in range(ROUNDS):
         for name, arguments in rivals.items():
             times[name].append(run(*arguments))
-    base = [cpu for cpu, _ in times["the two imports"]]
-    print(f"\n{'training':<26} CPU s   wall s   x the two imports, CPU (quartiles); target 1.2 x")
+    first = next(iter(rivals))
+    print(f"\n{'rival':<26} CPU s   wall s   x {first}, CPU (quartiles); target {target} x")
     for name, values in times.items():
-        relative = ratio([cpu for cpu, _ in values], base)
+        relative = ratio([cpu for cpu, _ in values], [cpu for cpu, _ in times[first]])
         spread = f"{relative.median:.2f} ({relative.low:.2f} to {relative.high:.2f})"
         print(f"{name:<26} {median(values, 0):>5.2f}   {median(values, 1):>6.2f}   {spread}", flush=True)
 

@@ -132,8 +132,8 @@ def work(folder: Path) -> None:
 def train(directory: Path, *overrides: str) -> float:
     """Train in this process, and leave what a run leaves; the best val/acc."""
     from bench.runs import CONF, composed, quieten
+    from kasoku.command.build import build
     from kasoku.config import trust
-    from kasoku.config.build import build
     from kasoku.training.run import fit
 
     quieten()

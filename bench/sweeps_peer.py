@@ -17,13 +17,14 @@ def main() -> None:
 
     @hydra.main(version_base="1.3", config_path=CONF, config_name="train")
     def task(cfg: DictConfig) -> float:
-        from kasoku.config import modes, trust
+        from kasoku.command import modes
+        from kasoku.config import trust
         from kasoku.results import read
 
         resolvers.register()
         directory = Path(HydraConfig.get().runtime.output_dir)
-        modes.MODES[cfg.mode](cfg, modes.Place(directory, [], trust.trusted(CONF), 0.0))
-        return float(read(directory)["best"]["value"])
+        modes.run(cfg, modes.Origin(directory, [], trust.trusted(CONF), 0.0))
+        return float(read(directory).best.value)
 
     task()
 

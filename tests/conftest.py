@@ -1,18 +1,23 @@
 """Shared by all tests: composing, running in this process, and running the command as a user does."""
 
+import atexit
+import functools
+import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hypothesis import settings
 from omegaconf import DictConfig
 
+import kasoku.command.main  # noqa: F401  sets variables of the environment, for all tests
 from kasoku.config import resolvers
+from tests.forked import Forks
 
 ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"
@@ -35,29 +40,44 @@ def composed(*overrides: str) -> DictConfig:
 
 def run_here(directory: Path, *overrides: str, callbacks: Sequence[object] = ()) -> int:
     """Run in this process what `python train.py *overrides hydra.run.dir=directory` runs; the exit code."""
-    from kasoku.config import modes, trust
+    from kasoku.command import modes
+    from kasoku.config import trust
 
     cfg = composed(*overrides)
-    place = modes.Place(directory, overrides, trust.trusted(CONF), time.time(), callbacks)
-    return modes.MODES[cfg.mode](cfg, place)
+    origin = modes.Origin(directory, overrides, trust.trusted(CONF), time.time(), callbacks)
+    return modes.run(cfg, origin)
 
 
-def command(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """`python train.py *arguments` in a process of its own, started in `cwd`."""
-    return subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), *arguments],
-        cwd=cwd,
-        env=os.environ | (env or {}),
-        capture_output=True,
-        text=True,
-        timeout=180,
-        stdin=subprocess.DEVNULL,
-    )
+def read_result(directory: Path) -> dict[str, Any]:
+    """The result.json in `directory` as other programs read it."""
+    return json.loads((directory / "result.json").read_text())
+
+
+@functools.cache
+def forks() -> Forks:
+    """The process that `command` forks from, started at its first use."""
+    started = Forks()
+    atexit.register(started.close)
+    return started
+
+
+def command(*words: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """`python train.py *words` in a process of its own, started in `cwd`, with the imports done."""
+    return forks().run(words, cwd, env)
 
 
 def options(group: str) -> list[str]:
     """The options of a configuration group."""
     return sorted(path.stem for path in (CONF / group).glob("*.yaml") if not path.stem.startswith("_"))
+
+
+@pytest.fixture(autouse=True)
+def own_environment():
+    """What a test sets in the environment, or a command that it runs in this process, ends with it."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -70,6 +71,31 @@ def test_what_needs_no_torch_does_not_import_it(tmp_path, arguments):
     assert "LOADED set()" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("python train.py optimizer=ne", "optimizer=nesterov"),
+        ("kasoku model=mlp trainer.max_s", "trainer.max_steps="),
+    ],
+)
+def test_the_shell_completes_words(tmp_path, typed, offered):
+    done = command("-sc", "query=bash", cwd=tmp_path, env={"COMP_LINE": typed})
+    assert (done.returncode, done.stdout.strip()) == (0, offered), done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_completion_of_the_shell_finds_the_script(tmp_path):
+    """The function that is installed looks for @hydra.main in it."""
+    script = command("-sc", "install=bash", cwd=tmp_path).stdout
+    line = "python train.py scheduler=cosine_r"
+    ask = f"{script}\nCOMP_LINE='{line}' COMP_CWORD=2 hydra_bash_completion && echo ${{COMPREPLY[@]}}"
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", ask], cwd=ROOT, env=os.environ | {"PATH": path}, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "scheduler=cosine_restarts", done.stderr
+
+
 def test_help_lists_every_group_and_option(tmp_path):
     said = command("--help", cwd=tmp_path).stdout
     for word in ("optimizer: ", "nesterov", "scheduler: ", "time_based", "warmup: ", "untuned", "python train.py"):
@@ -82,7 +108,7 @@ def test_help_shows_a_folder_of_ones_own_and_what_was_chosen(tmp_path):
     said = command("--help", "--config-dir", "mine", "optimizer=of_mine", cwd=tmp_path).stdout
     groups, stands = said.split("What stands now:")
     assert "nesterov, of_mine, " in groups
-    assert "optimizer:\n  lr: 0.7\n" in stands
+    assert "\n  lr: 0.7\n" in stands
     assert "hydra:" not in stands
 
 
@@ -90,15 +116,20 @@ def test_help_shows_a_folder_of_ones_own_and_what_was_chosen(tmp_path):
 def test_a_signal_saves_a_checkpoint_and_the_run_goes_on_in_its_directory(tmp_path, signum, code):
     arguments = [*SMALL, "trainer.max_epochs=100000", "hydra.run.dir=run"]
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *arguments], cwd=tmp_path, stderr=subprocess.PIPE
+        [sys.executable, str(ROOT / "train.py"), *arguments],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
     try:
         wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt")
         process.send_signal(signum)
-        process.communicate(timeout=60)
+        said = process.communicate(timeout=60)[0].decode()
     finally:
         process.kill()
     assert process.returncode == code
+    assert "interrupted by" in said
+    assert "weights_only" not in said
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["status"] == "interrupted"
     epochs = int(result["epochs"]) + 1

@@ -55,7 +55,7 @@ def test_percent_are_rounded_half_to_even_and_at_least_one_step(length, total, s
 
 
 def test_rounding_does_not_depend_on_the_noise_of_floats():
-    assert 0.57 * 50 < 28.5  # what round() of a float would see
+    """A float would not do: 0.57 * 50 < 28.5."""
     assert to_steps("57%", Clock(50)) == round(Fraction(57, 2)) == 28
     assert to_steps("29%", Clock(150)) == round(Fraction(87, 2)) == 44
 

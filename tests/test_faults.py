@@ -12,18 +12,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kasoku.faults import (
-    MISSING,
-    ConfigError,
-    Fault,
-    check_call,
-    has_lengths,
-    is_length,
-    nearest,
-    report,
-    show,
-    violated,
-)
+from kasoku.faults import MISSING, ConfigError, Fault, nearest, report, show
+from kasoku.signatures import check_call, has_lengths, is_length, violated
 
 Steps = Annotated[int, Unit("steps"), Ge(1)]
 
@@ -87,6 +77,8 @@ def test_what_satisfies(hint, value):
         (Steps | None, 0, "must be a length of 1 step or more"),
         (list[int], "1,2", "must be a list, such as [1,2]"),
         (list[int], [1, "a"], "must be a list in which each is a whole number, a is not"),
+        (Annotated[list[int], MinLen(1)] | None, [1, "a"], "must be a list in which each is a whole number, a is not"),
+        (Annotated[list[int], MinLen(1)] | None, [], "must be a list at least 1 long"),
         (list[Steps], [10, "5 ep"], "must be a list in which each is a length"),
         (tuple[float, float], [0.9], "must be a list of 2 values"),
         (tuple[float, float], 0.9, "must be a list of 2 values"),

@@ -1,6 +1,8 @@
 """Every option of every group builds and trains for a few steps; the public names are frozen in golden.json."""
 
 import json
+import re
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -18,12 +20,14 @@ STEPS = (
 )
 NEEDS = {  # what an option needs to fit a run of three steps, or the digits
     "scheduler=multistep": ["trainer.max_steps=8"],
+    "callbacks=swa": ["callbacks.swa.every=1"],
+    "callbacks=lawa": ["callbacks.lawa.every=1"],
     "warmup=untuned": ["optimizer.betas=[0.5,0.5]", "trainer.max_steps=8"],
 }
 GROUPS = ("optimizer", "scheduler", "warmup", "model", "data", "trainer", "logger", "callbacks", "experiment")
 ELSEWHERE = {  # options that need what this test does not have, and the test that has it
-    "data": {"cifar10", "image_folder", "text"},  # tests/data
-    "model": {"gpt", "speednet"},  # tests/data/test_text.py, tests/nets
+    "data": {"cifar10", "csv", "huggingface", "image_folder", "own", "text"},  # tests/data
+    "model": {"gpt", "speednet", "fcn"},  # tests/data/test_text.py, tests/nets, tests/training/test_tasks.py
     "trainer": {"gpu", "ddp", "fsdp"},  # tests/training/test_ddp.py
     "experiment": {name for name in options("experiment") if not name.startswith(("digits", "none"))},
     "logger": {"tensorboard", "wandb", "default"},  # tests/training/test_wandb.py
@@ -37,7 +41,7 @@ ELSEWHERE = {  # options that need what this test does not have, and the test th
 def test_the_option_trains(tmp_path, choice):
     common = [setting for setting in SMALL if setting.split("=")[0] != choice.split("=")[0]]
     assert run_here(tmp_path, *common, *STEPS, *NEEDS.get(choice, []), choice) == 0
-    assert results.read(tmp_path)["steps"] in (2, 3, 8)
+    assert results.read(tmp_path).steps in (2, 3, 8)
 
 
 def surface() -> dict[str, object]:
@@ -49,7 +53,7 @@ def surface() -> dict[str, object]:
 
 
 def keys(group: str, name: str) -> list[str]:
-    if group in ("experiment", "search"):
+    if group in ("experiment", "recipe", "search"):
         return []
     node = composed(f"{group}={name}")[group]
     return sorted(str(key) for key in OmegaConf.to_container(node) or ())
@@ -61,8 +65,32 @@ def test_the_public_names_are_those_of_the_golden_list():
 
 
 @pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONF)))
-def test_every_file_says_what_it_is(path):
-    assert path.read_text().startswith("#")
+def test_every_file_says_what_it_is_in_lines_of_120_columns(path):
+    lines = path.read_text().splitlines()
+    assert lines[0].startswith("#")
+    assert [line for line in lines if len(line) > 120] == []
+
+
+def header(experiment: str) -> str:
+    """The comment that the file opens with, in one line."""
+    lines = takewhile(lambda line: line.startswith("#"), (CONF / "experiment" / f"{experiment}.yaml").open())
+    return " ".join(" ".join(lines).replace("#", " ").split())
+
+
+@pytest.mark.parametrize("name", sorted({*options("experiment")} - {"none"}))
+def test_an_experiment_opens_with_its_length_and_its_command(name):
+    trainer = composed(f"experiment={name}").trainer
+    length = f"{trainer.max_epochs} epochs" if trainer.max_steps == -1 else f"{trainer.max_steps} steps"
+    assert re.search(rf"\b{length}", header(name))
+    assert f" python train.py experiment={name}" in header(name)
+
+
+def test_the_digits_experiment_ends_as_its_header_says(tmp_path):
+    """Of the other experiments the bench tells."""
+    assert run_here(tmp_path, "experiment=digits_step", "trainer=cpu", "logger=none") == 0
+    result, [promised] = results.read(tmp_path), re.findall(r"accuracy of (\S+) or more", header("digits_step"))
+    assert result.metrics["test/acc"] >= float(promised)
+    assert f"{result.steps} steps" in header("digits_step")
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from omegaconf import OmegaConf
 
 from kasoku import schedules
 from kasoku.durations import Clock, to_steps
-from kasoku.faults import check_call
 from kasoku.schedules import check_shape
+from kasoku.signatures import check_call
 
 CONF = Path(__file__).parents[1] / "conf"
 SCHEDULERS, WARMUPS = sorted(CONF.glob("scheduler/*.yaml")), sorted(CONF.glob("warmup/*.yaml"))
@@ -91,15 +91,35 @@ def test_milestones_are_strictly_increasing_and_inside_the_run(milestones, writt
         ("onecycle_momentum", {"rise": 101}, 100, ["rise"]),
         ("linear", {}, 100, []),
         ("step", {"every": 1000}, None, []),
+        ("wsd", {"decay": 101}, None, []),
     ],
 )
 def test_a_length_has_to_fit_into_what_the_warmup_leaves(name, shape, total, refused):
     assert [name for name, _ in check_shape(getattr(schedules, name), shape, total)] == refused
 
 
+@pytest.mark.parametrize(
+    ("name", "shape", "words"),
+    [
+        ("wsd", {"decay": 5}, {"anneal": ["sqrt", "linear", "cosine"]}),
+        ("onecycle", {"rise": 5}, {"anneal": ["linear", "cosine"]}),
+        ("cyclic", {"rise": 5, "fall": 5}, {"mode": ["triangular", "triangular2", "exp_range"]}),
+    ],
+)
+def test_every_word_that_a_setting_knows_is_taken(name, shape, words):
+    for key, known in words.items():
+        assert not any(check_call(getattr(schedules, name), {**shape, key: word}, "") for word in known)
+
+
+def placed(path):
+    """The option's node where a run has it: beside the target that it may refer to."""
+    target = {"metric": "val/loss", "mode": "min"}  # the defaults of the functions
+    return OmegaConf.create({"target": target, path.parent.name: OmegaConf.load(path)})[path.parent.name]
+
+
 def nodes(path):
     """The option's own node and those nested in it, as (function, settings) by the prefix of their keys."""
-    settings = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    settings = OmegaConf.to_container(placed(path), resolve=True)
     nested = {key: settings.pop(key) for key in ("momentum", "weight_decay") if key in settings}
     for prefix, node in {"": settings, **{f"{key}.": node for key, node in nested.items()}}.items():
         module, _, name = node.pop("_target_").rpartition(".")
@@ -120,6 +140,8 @@ def test_an_option_names_its_function_and_every_argument_of_it(path):
 @pytest.mark.parametrize("path", [*SCHEDULERS, *WARMUPS], ids=lambda path: f"{path.parent.name}={path.stem}")
 def test_an_option_and_its_function_have_the_same_defaults(path):
     for _, function, settings in nodes(path):
+        if path.stem == "cosine_tenth":  # the cosine with another end
+            assert settings.pop("final_factor") == 0.1
         for name, parameter in inspect.signature(function).parameters.items():
             if parameter.default is not parameter.empty and name in settings:
                 same = settings[name] == parameter.default

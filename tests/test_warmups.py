@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.optim.lr_scheduler import ConstantLR, LinearLR
 
 from kasoku import warmups
-from kasoku.faults import check_call
+from kasoku.signatures import check_call
 
 RAMPS = {
     name: ramp for name, ramp in inspect.getmembers(warmups, inspect.isfunction) if ramp.__module__ == warmups.__name__

@@ -9,8 +9,8 @@ from pathlib import Path
 import matplotlib
 from hydra import compose, initialize_config_dir
 
+from kasoku.command.build import build_recipe
 from kasoku.config import resolvers
-from kasoku.config.build import build_recipe
 from kasoku.durations import Clock
 from kasoku.recipe import Recipe
 

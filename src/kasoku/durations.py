@@ -9,22 +9,34 @@ from fractions import Fraction
 
 GRAMMAR = "500 (steps), 3ep, 10% (of the run), 50000samples or 1e6tokens"
 
+HIDDEN = "unknown where max_time alone ends the run or data has no length"  # total steps
+
 # Bounded digits and exponent: lengths are exact arithmetic, which a "1e999999999" would keep busy for good.
 _LENGTH = re.compile(r"(\d{1,18}(?:\.\d{1,18})?(?:e[+-]?\d{1,2})?)(ep|%|samples|tokens|)", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Clock:
-    """What turns lengths into optimizer steps; None stands for what a run does not know.
+    """The facts that turn lengths into optimizer steps; None stands for one that a run does not know.
 
     `total`: optimizer steps of the run.  `epoch`: optimizer steps of an epoch, the last and smaller accumulation
-    included.  `samples`, `tokens`: seen by one optimizer step over all devices and accumulated batches.
+    included.  `samples`, `tokens`: seen by one optimizer step over all devices and accumulated batches.  `has_length`:
+    of the data; an iterable that has none leaves `total` and `epoch` unknown.
     """
 
     total: int | None
     epoch: int | None = None
     samples: int | None = None
     tokens: int | None = None
+    has_length: bool = True
+
+
+class Unknown(ValueError):
+    """A length needs a `fact` that its clock does not know: total, epoch, samples or tokens."""
+
+    def __init__(self, fact: str, text: str):
+        self.fact = fact
+        super().__init__(text)
 
 
 def parse(length: object) -> tuple[Fraction, str]:
@@ -41,7 +53,7 @@ def parse(length: object) -> tuple[Fraction, str]:
 
 
 def violated(length: object, least: int = 0) -> str:
-    """What `length` must be to be read as one of `least` steps or more, or "" if it can be.
+    """The condition that `length` fails to be read as one of `least` steps or more; "" if it holds.
 
     Whether "1ep" is long enough shows at conversion only; here a zero in any unit fails a `least` of 1 or more.
 
@@ -62,8 +74,8 @@ def violated(length: object, least: int = 0) -> str:
 def to_steps(length: int | str, clock: Clock) -> int:
     """`length` in optimizer steps: rounded to the nearest, and at least one step unless it is zero.
 
-    Percent are of the whole run: max(1, round(p * total)). Raises ValueError when the length cannot be read, or
-    when `clock` lacks what its unit needs, which is then named.
+    Percent are of the whole run: max(1, round(p * total)). Raises ValueError when the length cannot be read, and
+    Unknown when `clock` lacks what its unit needs, which is then named.
 
     >>> clock = Clock(total=500, epoch=40, samples=32)
     >>> to_steps("10%", clock), to_steps("0.5ep", clock), to_steps("1e3samples", clock), to_steps(7, clock)
@@ -90,17 +102,21 @@ def _read(length: object) -> tuple[Fraction, str]:
 def _steps_per(unit: str, clock: Clock) -> Fraction:
     match unit:
         case "%":
-            total = _known(clock.total, "%", "the run's total steps", "set trainer.max_steps or trainer.max_epochs")
-            return Fraction(total, 100)
+            return Fraction(_known(clock, "total", "%", "the run's total steps", "give trainer.max_steps"), 100)
         case "ep":
-            return Fraction(_known(clock.epoch, "epochs", "the steps of an epoch", "give it in steps"))
+            return Fraction(_known(clock, "epoch", "epochs", "the steps of an epoch", "give it in steps"))
         case "samples":
-            return Fraction(1, _known(clock.samples, "samples", "the samples of a step", "give it in steps"))
+            needed = "the samples of a step"
+            return Fraction(1, _known(clock, "samples", "samples", needed, "give it in steps"))
         case _:
-            return Fraction(1, _known(clock.tokens, "tokens", "the tokens of a step", "give it in samples or steps"))
+            needed = "the tokens of a step"
+            return Fraction(1, _known(clock, "tokens", "tokens", needed, "give it in samples or steps"))
 
 
-def _known(count: int | None, unit: str, needed: str, fix: str) -> int:
+def _known(clock: Clock, fact: str, unit: str, needed: str, fix: str) -> int:
+    count: int | None = getattr(clock, fact)
     if count is None:
-        raise ValueError(f"a length in {unit} needs {needed}, which this run does not know: {fix}")
+        maybe = HIDDEN if fact == "total" else "which this run does not know"
+        hidden = maybe if clock.has_length else "and this data has no length"
+        raise Unknown(fact, f"a length in {unit} needs {needed}, {hidden}: {fix}")
     return count

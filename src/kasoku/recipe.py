@@ -1,44 +1,45 @@
 """A recipe: optimizer, schedule, warmup and parameter groups, put together into what `configure_optimizers` returns.
 
-    recipe = Recipe(
-        optimizer=partial(torch.optim.SGD, lr=0.1, momentum=0.9, nesterov=True),
-        schedule=partial(schedules.step, every="30%", gamma=0.1),
-        warmup=partial(warmups.linear, length="5%"),
-    )
-    recipe.configure(net, Clock(total=500))        # parameter groups, optimizer, one scheduler stepping each step
-
-Conventions: s optimizer steps were taken, the run has T, the warmup W; the schedule sees (s - W, T - W). During the
-warmup the schedule stands at its first value, so that the joint is continuous whatever that value is.
+recipe = Recipe(
+    optimizer=partial(torch.optim.SGD, lr=0.1, momentum=0.9, nesterov=True),
+    schedule=partial(schedules.step, every="30%", gamma=0.1),
+    warmup=partial(warmups.linear, length="5%"),
+)
+recipe.configure(net, Clock(total=500))        # parameter groups, optimizer, one scheduler stepping each step
 """
 
 import inspect
 import logging
 import math
-import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from kasoku import schedules, warmups
-from kasoku.durations import Clock, to_steps
-from kasoku.faults import MISSING, ConfigError, Fault, check_call, has_lengths
-from kasoku.optim.bridge import DrivenLR, Factor
-from kasoku.optim.groups import Groups
-from kasoku.optim.schedule_free import is_schedule_free
+from kasoku.curves import UNTUNED, Bound, Curves, Factor
+from kasoku.durations import Clock
+from kasoku.faults import ConfigError, Fault
+from kasoku.optim.bridge import DrivenLR
+from kasoku.optim.flow import Flow
+from kasoku.optim.groups import Groups, check_complete
+from kasoku.optim.roles import roles
+from kasoku.optim.tricks import Tricks
+from kasoku.signatures import check_call, judged
 
 log = logging.getLogger("kasoku")
 
-Bound = partial  # a callable with its settings bound, as `_partial_: true` makes it
+SCALING = ("scale_lr", "reference_batch_size", "scale_steps", "reference_steps")  # of the lr, by the run's facts
+MOST = 2.0  # times that scale_steps makes an lr larger or smaller
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained.
+    """The way a network is trained.
 
     Args:
         optimizer: an optimizer class with its settings bound; `lr` among them.
@@ -46,6 +47,10 @@ class Recipe:
         warmup: a function of `kasoku.warmups` with its shape and `length` bound.
         groups: how the parameters are split into groups.
         drives: schedules of other settings, by name: "momentum" (or beta1) and "weight_decay".
+        scale_steps: "sqrt" multiplies every lr by sqrt(reference_steps / steps of the run), at least by a half and at
+            most by 2: the longer a run, the smaller its best lr. There is no factor where its length is not known.
+        reference_steps: the run's length for which the lr was tuned.
+        tricks: changes that hold for any optimizer, all off by default.
         scale_lr: "linear" multiplies every lr by r = effective batch / reference_batch_size, "sqrt" by sqrt(r). The
             effective batch counts all devices and accumulated batches. Goyal et al. 2017, arXiv 1706.02677; Malladi et
             al. 2022, arXiv 2205.10287.
@@ -62,21 +67,44 @@ class Recipe:
     drives: Mapping[str, Bound[float]] = field(default_factory=dict)
     scale_lr: Literal["none", "linear", "sqrt"] = "none"
     reference_batch_size: Annotated[int, Ge(1)] = 64
+    scale_steps: Literal["none", "sqrt"] = "none"
+    reference_steps: Annotated[int, Ge(1)] = 400
+    tricks: Tricks = field(default_factory=Tricks)
 
     def __post_init__(self) -> None:
-        parts = {"scheduler.": self.schedule, "warmup.": self.warmup}
-        parts |= {f"scheduler.{name}.": schedule for name, schedule in self.drives.items()}
         faults = check_call(self.optimizer.func, self.optimizer.keywords, "optimizer.", strict=True)
-        scaling = {"scale_lr": self.scale_lr, "reference_batch_size": self.reference_batch_size}
+        scaling: dict[str, object] = {name: getattr(self, name) for name in SCALING}
         faults += check_call(Recipe, scaling, "optimizer.")
-        for prefix, part in parts.items():
-            settings = {name: value for name, value in part.keywords.items() if value != "untuned"}
-            faults += check_call(part.func, settings, prefix) + _missing(part, prefix)
+        wrong = self.tricks.faults()
+        faults += wrong or [*self.tricks.refused(self.optimizer, self.drives), *self._without_horizon()]
+        faults += [] if wrong else self._curves.faults()
+        if isinstance(self.schedule.func, type):
+            faults += self._wrong_class(self.schedule.func)
         if is_schedule_free(self.optimizer.func) and self.schedule.func is not schedules.constant:
             must = f"{self.optimizer.func.__name__} takes no schedule: its average of the weights replaces the decay"
             faults.append(Fault("scheduler", self.schedule.func.__name__, must, "use scheduler=constant"))
         if faults:
             raise ConfigError(*faults)
+
+    def _without_horizon(self) -> list[Fault]:
+        if not self._is_reactive:
+            return []
+        must = f"is not for {self.schedule.func.__name__}, which knows no length of the run"
+        given = {"wd_schedule": self.tricks.drives, "momentum_warmup": self.tricks.ramps}
+        return [Fault(f"optimizer.tricks.{name}", vars(self.tricks)[name], must) for name, on in given.items() if on]
+
+    @property
+    def needs_flow(self) -> bool:
+        """True if the flow of data has to tell something for the groups or the tricks, the head mostly."""
+        return self.groups.needs_flow or (self.tricks.hyperball and not self.groups.head)
+
+    def _wrong_class(self, schedule: type) -> list[Fault]:
+        if issubclass(schedule, DrivenLR):
+            return check_call(schedule, self.schedule.keywords, "scheduler.")
+        must = "is a class, and a schedule is a function here: factor(step, total)"
+        return [
+            Fault("scheduler", schedule.__name__, must, "choose a scheduler= of the same curve, or write the function")
+        ]
 
     @property
     def lr(self) -> float:
@@ -87,27 +115,66 @@ class Recipe:
         """This recipe at the base lr `lr`; what other rates the optimizer has, as Muon's adamw_lr, keep their ratio."""
         return replace(self, optimizer=rebound(_scaled(self.optimizer, lr / self.lr), lr=lr))
 
-    def configure(self, module: nn.Module, clock: Clock) -> dict[str, Any]:
+    def configure(
+        self,
+        module: nn.Module,
+        clock: Clock,
+        flow: Flow | None = None,
+        parameters: Sequence[Tensor] | None = None,
+    ) -> dict[str, Any]:
         """Parameter groups, optimizer and scheduler for `module`, in the form that Lightning takes.
+
+        Args:
+            module: the net.
+            clock: of the run.
+            flow: tells the head, and how deep the layers lie (`kasoku.optim.flow.observe`); None: the order in which
+                they were registered does.
+            parameters: those that this optimizer trains; None: all.
 
         Raises:
             ConfigError: a length does not fit the run, or the schedule needs a horizon that the run does not have.
         """
         bound = _scaled(self.optimizer, self.lr_scale(clock))
         lr, weight_decay = bound.keywords["lr"], bound.keywords.get("weight_decay", 0.0)
-        groups = self.groups.split(module, lr=float(lr), weight_decay=weight_decay)
+        self.groups.starts(clock)
+        plan = self.groups.plan(module, float(lr), weight_decay, flow)
+        taken = list(module.parameters() if parameters is None else parameters)
+        groups = plan.groups(taken)
+        if parameters is None:
+            check_complete(module, groups)
+        optimizer = self._optimizer(bound, groups)
+        self.tricks.attach(optimizer, self._spheres(module, flow))
+        scheduler = self._scheduler(optimizer, clock)
+        scheduler["scheduler"].admit(plan, self._curves.ramp(clock), taken)
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    def _spheres(self, module: nn.Module, flow: Flow | None) -> set[int]:
+        """The ids of the parameters that hyperball is for: matrices and kernels, the head's not among them."""
+        if not self.tricks.hyperball:
+            return set()
+        named = dict(module.named_parameters())
+        return {
+            id(named[name])
+            for name, role in roles(module, self.groups.heads(module, flow)).items()
+            if role == "matrices"
+        }
+
+    def _optimizer(self, bound: Bound[Optimizer], groups: list[dict[str, Any]]) -> Optimizer:
         try:
-            optimizer = bound(groups)
+            with judged(bound.func):
+                return bound(groups)
         except ValueError as error:
             raise ConfigError(Fault("optimizer", bound.func.__name__, f"refuses its settings: {error}")) from error
-        return {"optimizer": optimizer, "lr_scheduler": self._scheduler(optimizer, clock)}
 
     def lr_scale(self, clock: Clock) -> float:
-        """What `scale_lr` multiplies every lr by in a run with this clock; said in the log.
+        """The factor that `scale_lr` and `scale_steps` multiply every lr by in a run with this clock; said in the log.
 
         Raises:
-            ConfigError: the data does not tell its batch size.
+            ConfigError: the data does not tell its batch size, and scale_lr asks for it.
         """
+        return self._scale_of_batch(clock) * self._scale_of_length(clock)
+
+    def _scale_of_batch(self, clock: Clock) -> float:
         if self.scale_lr == "none":
             return 1.0
         if clock.samples is None:
@@ -120,38 +187,44 @@ class Recipe:
         log.info("lr %g x %.4g (%s, %s)", self.lr, scale, self.scale_lr, batches)
         return scale
 
+    def _scale_of_length(self, clock: Clock) -> float:
+        if self.scale_steps == "none" or clock.total is None:
+            return 1.0
+        scale = min(MOST, max(1 / MOST, math.sqrt(self.reference_steps / clock.total)))
+        log.info("lr %g x %.4g (scale_steps, %d steps / %d)", self.lr, scale, clock.total, self.reference_steps)
+        return scale
+
     def _scheduler(self, optimizer: Optimizer, clock: Clock) -> dict[str, Any]:
-        if isinstance(self.schedule.func, type):
-            scheduler = self.schedule(optimizer, warmup=self.ramp(clock))
+        curves = self.curves(clock)
+        if self._is_reactive:
+            scheduler = self.schedule(optimizer, warmup=self._curves.ramp(clock))
         else:
-            curves = self.curves(clock)
             scheduler = DrivenLR(optimizer, curves.pop("lr"), curves)
         return {"scheduler": scheduler, "interval": "step", "frequency": 1, "name": "lr"}
 
     def curves(self, clock: Clock) -> dict[str, Factor]:
-        """The factor of the lr, and of every driven setting, as functions of the step. What `mode=preview` draws."""
-        length, ramp = self.warmup_length(clock), self.ramp(clock)
-        curves = {"lr": _joined(ramp, length, _bind(self.schedule, clock, length, "scheduler."))}
-        for name, schedule in self.drives.items():
-            curves[name] = _joined(_one, length, _bind(schedule, clock, length, f"scheduler.{name}."))
-        return curves
+        """The factor of the lr, and of every driven setting, as functions of the step. What `mode=preview` draws.
 
-    def ramp(self, clock: Clock) -> Factor:
-        """The warmup alone: its factor at each step, 1 from its end on."""
-        length = self.warmup_length(clock)
-        shape = {name: value for name, value in self.warmup.keywords.items() if name != "length"}
-        warm = partial(self.warmup.func, **shape)
-        return lambda step: warm(step, length) if step < length else 1.0
+        Raises:
+            ConfigError: a length does not fit the run, or the schedule needs a horizon that the run does not have.
+        """
+        return self._curves.fit(clock)
 
     def warmup_length(self, clock: Clock) -> int:
         """The warmup's length in optimizer steps."""
-        length = self.warmup.keywords.get("length", 0)
-        steps = self._untuned() if length == "untuned" else _steps("warmup.length", length, clock)
-        if clock.total is not None and steps > clock.total:
-            must = f"is {steps} steps, and must not be longer than the run of {clock.total} steps"
-            shorter = "lower beta2 in optimizer.betas" if length == "untuned" else "shorten it"
-            raise ConfigError(Fault("warmup.length", length, must, f"{shorter}, or train longer"))
-        return steps
+        return self._curves.warmup_length(clock)
+
+    @property
+    def _is_reactive(self) -> bool:
+        """True if the schedule is a class that looks at more than the step: the plateau."""
+        return isinstance(self.schedule.func, type)
+
+    @property
+    def _curves(self) -> Curves:
+        schedule = None if self._is_reactive else self.schedule
+        is_untuned = self.warmup.keywords.get("length") == UNTUNED
+        drives, untuned = {**self.drives, **self.tricks.drives}, self._untuned() if is_untuned else None
+        return Curves(schedule, self.warmup, drives, untuned, self.tricks.ramps)
 
     def _untuned(self) -> int:
         """2 / (1 - beta2) steps (Ma and Yarats, arXiv 1910.04209), from the optimizer's own beta2."""
@@ -159,8 +232,13 @@ class Recipe:
         betas = self.optimizer.keywords.get("betas") or (defaults["betas"].default if "betas" in defaults else None)
         if betas is None:
             must = f"needs an optimizer with beta2, {self.optimizer.func.__name__} has none"
-            raise ConfigError(Fault("warmup.length", "untuned", must, "give a length, such as 5%"))
+            raise ConfigError(Fault("warmup.length", UNTUNED, must, "give a length, such as 5%"))
         return round(2 / (1 - betas[1]))
+
+
+def is_schedule_free(optimizer: object) -> bool:
+    """True if `optimizer` has a train and an eval mode, as the schedule-free ones do."""
+    return callable(getattr(optimizer, "train", None)) and callable(getattr(optimizer, "eval", None))
 
 
 def learning_rates(optimizer: Bound[Optimizer]) -> dict[str, float]:
@@ -180,51 +258,3 @@ def _scaled(optimizer: Bound[Optimizer], scale: float) -> Bound[Optimizer]:
 def rebound(bound: Bound[Any], **settings: Any) -> Bound[Any]:
     """`bound` with other settings, in one partial: what Hydra makes would be wrapped, and its own settings hidden."""
     return partial(bound.func, **bound.keywords | settings)
-
-
-def _missing(part: Bound[Any], prefix: str) -> list[Fault]:
-    parameters = inspect.signature(part.func).parameters.values()
-    needed = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
-    return [Fault(prefix + name, MISSING, "must be given") for name in needed if name not in part.keywords]
-
-
-def _joined(ramp: Factor, length: int, decay: Factor) -> Factor:
-    return lambda step: ramp(step) * decay(0) if step < length else decay(step - length)
-
-
-def _one(step: int) -> float:
-    return 1.0
-
-
-def _bind(schedule: Bound[float], clock: Clock, warmup: int, prefix: str) -> Factor:
-    """`schedule` as a function of the steps since the warmup's end, its lengths turned into steps."""
-    hints = typing.get_type_hints(schedule.func, include_extras=True)
-    if clock.total is None and hints["total"] is int:
-        name = schedule.func.__name__
-        must = f"{name} needs to know how many steps the run has, which max_time alone or data without a length hide"
-        raise ConfigError(Fault("scheduler", name, must, "give trainer.max_steps or trainer.max_epochs"))
-    shape = {
-        name: _in_steps(prefix + name, value, clock) if has_lengths(hints[name]) else value
-        for name, value in schedule.keywords.items()
-    }
-    # A warmup as long as the run leaves the schedule no step; its first value still shapes the ramp.
-    total = None if clock.total is None else max(1, clock.total - warmup)
-    wrong = schedules.check_shape(schedule.func, shape, total, schedule.keywords)
-    if wrong:
-        raise ConfigError(*(Fault(prefix + name, schedule.keywords.get(name), must) for name, must in wrong))
-    return lambda step: schedule.func(step, total, **shape)
-
-
-def _in_steps(key: str, value: Any, clock: Clock) -> Any:
-    if value is None:
-        return None
-    if isinstance(value, int | float | str):
-        return _steps(key, value, clock)
-    return [_steps(key, item, clock) for item in value]
-
-
-def _steps(key: str, length: Any, clock: Clock) -> int:
-    try:
-        return to_steps(length, clock)
-    except ValueError as error:
-        raise ConfigError(Fault(key, length, str(error))) from None

@@ -134,21 +134,26 @@ def wsd(
     /,
     *,
     decay: Steps,
-    anneal: Anneal | Literal["sqrt"] = "sqrt",
+    anneal: Anneal | Literal["sqrt", "power"] = "sqrt",
+    power: Annotated[float, Gt(0)] = 1.2,
     final_factor: Factor = 0.0,
     horizon: Steps | None = None,
 ) -> float:
     """Warmup, stable, decay: 1, then over the last `decay` steps down to `final_factor` f.
 
-    The decay is f + (1 - f) r with r the share of it that is left ("linear"), or in place of r 1 - sqrt(1 - r) ("sqrt")
-    or (1 - cos(pi r)) / 2 ("cosine"). It ends after `horizon` steps where that is given and not with the run, which
-    may then be the first part of a longer one. MiniCPM, arXiv 2404.06395; sqrt: arXiv 2405.18392.
+    The decay is f + (1 - f) r with r the share of it that is left ("linear"), or in place of r 1 - sqrt(1 - r)
+    ("sqrt"), (1 - cos(pi r)) / 2 ("cosine"), or r^power ("power", which alone reads `power`). It ends after `horizon`
+    steps where that is given and not with the run, which may then be the first part of a longer one. MiniCPM, arXiv
+    2404.06395; sqrt: arXiv 2405.18392; power: PowerCool of modded-nanogpt's track 3, 1.2.
 
     >>> [wsd(s, 100, decay=20, anneal="linear") for s in (0, 80, 90, 100)]
     [1.0, 1.0, 0.5, 0.0]
+    >>> [wsd(s, 100, decay=20, anneal="power", power=2) for s in (80, 90, 100)]
+    [1.0, 0.25, 0.0]
     """
     stable = (horizon or total) - decay
-    return _between(final_factor, _annealed(_left(step - stable, decay), anneal))
+    left = _left(step - stable, decay)
+    return _between(final_factor, left**power if anneal == "power" else _annealed(left, anneal))
 
 
 def onecycle(
@@ -233,7 +238,7 @@ def check_shape(
     total: int | None,
     written: Mapping[str, Any] | None = None,
 ) -> list[tuple[str, str]]:
-    """What no annotation can say about the shape of a `schedule`: pairs of an argument's name and what must hold.
+    """Faults of a `schedule`'s shape that no annotation can state: pairs of an argument's name and what must hold.
 
     `steps`: its arguments with the lengths in steps.  `written`: as the user gave them, where that is not the same.
     """

@@ -13,7 +13,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from kasoku.config import ranges, resolvers
-from kasoku.config.checks import NODES, OTHERS, ROOT_KEYS, check
+from kasoku.config.checks import check, of_a_sweep
+from kasoku.config.unread import NODES, OTHERS, ROOT_KEYS
 from kasoku.faults import ConfigError
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -161,12 +162,13 @@ SHARE = "must be a finite number >= 0 and < 1"
         ("scheduler=plateau trainer.limit_val_batches=0", "trainer.limit_val_batches=0: plateau needs validation"),
         (
             "scheduler=cosine warmup=none trainer.max_time=00:00:01:00",
-            "scheduler=cosine: needs to know how many steps the run has, which max_time alone does not tell; "
-            "give trainer.max_steps or trainer.max_epochs",
+            "scheduler=cosine: needs to know how many steps the run has, unknown where max_time alone ends the "
+            "run or data has no length; give trainer.max_steps",
         ),
         (
             "scheduler=constant warmup.length=10% trainer.max_epochs=-1",
-            "warmup.length=10%: a share of a run whose length is not known; give trainer.max_steps",
+            "warmup.length=10%: a length in % needs the run's total steps, unknown where max_time alone ends "
+            "the run or data has no length: give trainer.max_steps",
         ),
         # data, trainer
         ("data.batch_size=0", f"data.batch_size=0: {COUNT}"),
@@ -184,11 +186,11 @@ SHARE = "must be a finite number >= 0 and < 1"
         ("trainer.max_steps=1e3", f"trainer.max_steps=1000.0: {COUNT} or -1"),
         (
             "trainer.max_steps=9 warmup=none trainer.max_time=5h",
-            "trainer.max_time=5h: must be a time as DD:HH:MM:SS, such as 00:01:30:00 or null",
+            "trainer.max_time=5h: must be a time above 0 as DD:HH:MM:SS, such as 00:01:30:00 or null",
         ),
         (
             "trainer.max_steps=9 warmup=none trainer.max_time={hour:1}",
-            "trainer.max_time={hour:1}: must be a time as DD:HH:MM:SS",
+            "trainer.max_time={hour:1}: must be a time above 0 as DD:HH:MM:SS",
         ),
         ("trainer.precision=17", "trainer.precision=17: must be one of auto 32-true bf16-mixed 16-mixed"),
         ("trainer.precision=bf16-mixd", "did you mean bf16-mixed?"),
@@ -208,6 +210,10 @@ SHARE = "must be a finite number >= 0 and < 1"
         ("trainer.accumulate_grad_batches=0", f"trainer.accumulate_grad_batches=0: {COUNT}"),
         ("trainer.gradient_clip_val=-1", "trainer.gradient_clip_val=-1: must be a positive finite number or null"),
         ("trainer.gradient_clip_algorithm=l2", "trainer.gradient_clip_algorithm=l2: must be one of norm value or null"),
+        (
+            "optimizer=adamw optimizer.fused=true trainer.precision=16-mixed trainer.gradient_clip_val=1",
+            "optimizer.fused=true: unscales the gradients inside its step, too late for trainer.gradient_clip_val",
+        ),
         ("trainer.log_every_n_steps=0", f"trainer.log_every_n_steps=0: {COUNT}"),
         (
             "trainer.limit_train_batches=0",
@@ -230,10 +236,32 @@ SHARE = "must be a finite number >= 0 and < 1"
         ("seed=abc", f"seed=abc: {SEED}"),
         ("seed=1.0", f"seed=1.0: {SEED}"),
         ("seed=1099511627776", f"seed=1099511627776: {SEED}"),
-        ("mode=tran", "mode=tran: must be one of train preview find_lr test, did you mean train?"),
+        ("mode=tran", "mode=tran: must be one of train preview find_lr test export, did you mean train?"),
         ("task_name=a/b", "task_name=a/b: must be a plain name of letters, digits, - _ and ."),
         ("task_name=null", "task_name=null: must be a plain name"),
         ("+sede=3", "sede=3: no such key, nothing reads it; did you mean seed?"),
+        ("+width=64", "width=64: no such key, nothing reads it; leave it out, or refer to it: ${width}"),
+        ("+project=a", "project=a: no such key, nothing reads it; did you mean logger.wandb.project?"),
+        ("+lr=0.1", "lr=0.1: no such key, nothing reads it; did you mean optimizer.lr?"),
+        ("+mine.width=3", "mine={width:3}: no such key, nothing reads it"),
+        (
+            "+experiment.seed=3",
+            "experiment: nothing reads its keys seed; begin the file with the line # @package _global_",
+        ),
+        ("+trainer.logger=true", "trainer.logger=true: is set by the run and would be ignored; choose logger=NAME"),
+        (
+            "+trainer.callbacks=[]",
+            "trainer.callbacks=[]: is set by the run and would be ignored; choose callbacks=NAME",
+        ),
+        ("+trainer.default_root_dir=x", "trainer.default_root_dir=x: is set by the run"),
+        (
+            "+model.width=3",
+            "model.width=3: no such key, the parts of a model are: load loss metrics net recipe; did you mean model",
+        ),
+        ("+model.nett._target_=torch.nn.Linear", "model.nett={_target_:torch.nn.Linear}: no such key"),
+        ("~model.net", "model.net: must be given, or model._target_"),
+        ("~optimizer._target_", "optimizer._target_: must name the class or function; choose one: optimizer=OPTION"),
+        ("target.stop=true", "target.stop=true: needs a value to stop at; give target.value"),
         ("target.mode=up", "target.mode=up: must be one of min max"),
         ("target.value=high", "target.value=high: must be a finite number or null"),
         ("target.stop=maybe", "target.stop=maybe: must be true or false"),
@@ -293,7 +321,7 @@ def test_each_fault_is_answered_alone_and_in_a_line(overrides, line):
         "trainer.val_check_interval=50 trainer.check_val_every_n_epoch=null",
         "trainer.limit_train_batches=0.1 trainer.limit_val_batches=1.0",
         "+trainer.fast_dev_run=true",
-        "+width=64 seed=4294967295",
+        "+width=64 seed=4294967295 data.batch_size=${width}",
         "+name=mine +seeds=3 task_name=${name}_${seeds}",
         "target.value=0.97 target.stop=true",
         "mode=preview",
@@ -341,22 +369,24 @@ def test_an_optimizer_of_the_user_has_its_own_ranges():
     assert [fault.key for fault in check(composed(*mine))] == ["optimizer.lr"]
 
 
+def test_what_a_sweep_alone_reads_needs_m():
+    lines = ["search=lr", "++sweeper.n_trials=3", "optimizer.search.lr=1", "optimizer.search={lr:1}", "optimizer.lr=1"]
+    keys = [fault.key for fault in of_a_sweep(lines)]
+    assert keys == ["search", "sweeper.n_trials", "optimizer.search.lr", "optimizer.search"]
+
+
 @pytest.fixture
 def run(tmp_path):
     (tmp_path / "checkpoints").mkdir()
     return tmp_path
 
 
-def test_a_run_to_resume_needs_its_last_checkpoint(run):
-    assert f"there is no {run}/checkpoints/last.ckpt to go on from" in answer(f"resume={run}")
+def test_a_run_to_resume_is_a_folder(run):
     best = run / "checkpoints" / "best.ckpt"
     best.write_bytes(b"weights")
-    assert f"to start a new run from its weights: checkpoint={best}" in answer(f"resume={run}")
-    (run / "checkpoints" / "last.ckpt").touch()
-    assert "last.ckpt is empty" in answer(f"resume={run}")
-    (run / "checkpoints" / "last.ckpt").write_bytes(b"all")
     assert answer(f"resume={run}") == ""
     assert "must be the folder of a run" in answer(f"resume={best}")
+    assert "there is no such folder" in answer(f"resume={run}/none")
 
 
 def test_a_checkpoint_must_be_a_file(run):
@@ -382,7 +412,7 @@ def test_the_ranges_are_of_arguments_that_exist():
     from pytorch_lightning.plugins.precision import Precision
     from pytorch_lightning.strategies import StrategyRegistry
 
-    own = {"scale_lr", "reference_batch_size", "compile", "channels_last"}
+    own = {"scale_lr", "reference_batch_size", "scale_steps", "reference_steps", "compile", "channels_last"}
     optimizers = [kind for kind in vars(torch.optim).values() if inspect.isclass(kind)]
     arguments = {name for kind in optimizers for name in inspect.signature(kind).parameters}
     assert ranges.TORCH_OPTIMIZER.keys() - own <= arguments

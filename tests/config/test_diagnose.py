@@ -58,7 +58,10 @@ def answer(command, conf=CONF):
         ),
         ("optimzer.lr=0.1", ["optimzer.lr=0.1: no such group or key", "did you mean optimizer?"]),
         ("optimzer/sgd=1", ["optimzer/sgd=1: no such group or key", "did you mean optimizer?"]),
-        ("sede=1", ["sede=1: no such group or key", "the keys are: checkpoint mode", "did you mean seed?"]),
+        (
+            "sede=1",
+            ["sede=1: no such group or key", "the keys are: batch checkpoint export mode", "did you mean seed?"],
+        ),
         ("lr=0.1", ["lr=0.1: no such group or key", "did you mean optimizer.lr?"]),
         ("batch_size=32", ["did you mean data.batch_size?"]),
         ("epochs=5", ["did you mean trainer.max_epochs?"]),
@@ -78,11 +81,24 @@ def answer(command, conf=CONF):
         ("~optimzer", ["~optimzer: no such group or key", "did you mean optimizer?"]),
         ("hydra.run.dri=x", ["hydra.run.dri=x: no such key, the keys of hydra.run are: dir", "did you mean dir?"]),
         ("+target.metric.x=1", ["+target.metric.x=1: target.metric is a value and has no keys"]),
+        (
+            "model=mlp model.metrics.f1=3",
+            ["the keys of model.metrics are: acc", "to add it, write +model.metrics.f1=3"],
+        ),
+        ("callbacks.es.patience=3", ["the keys of callbacks=default are: best last", "write +callbacks.es.patience=3"]),
+        ("-m optimizer.nu=0.1,0.2", ["optimizer.nu=0.1,0.2: no such key"]),
         # how it is written
         ("optimizer", ["optimizer: is no override; write KEY=VALUE"]),
         ("optimizer:sgd", ["optimizer:sgd: is no override; write KEY=VALUE"]),
         ("target.value=[1,2", ["target.value=[1,2: cannot be read: no viable alternative", "is quoted"]),
         ("target.value=half(1)", ["target.value=half(1): cannot be read", "Unknown function 'half'"]),
+        ("optimizer.lr = 0.1", ["optimizer.lr = 0.1: has spaces around =; write optimizer.lr=0.1"]),
+        ("optimizer.lr= 0.1", ["optimizer.lr= 0.1: has spaces around =; write optimizer.lr=0.1"]),
+        ("optimizer.lr =0.1", ["optimizer.lr =0.1: has spaces around =; write optimizer.lr=0.1"]),
+        (
+            "-m trainer.gradient_clip_val=choice(null,1)",
+            ["cannot be read: Hydra's functions take no null; list the values: trainer.gradient_clip_val=null,1"],
+        ),
         ("checkpoint=epoch=3.ckpt", ["checkpoint=epoch=3.ckpt: cannot be read", "'checkpoint=\"epoch=3.ckpt\"'"]),
         ("optimizer=sgd,adam", ["optimizer=sgd,adam: is more than one value; add -m to train with each"]),
         ("seed=range(0,3)", ["seed=range(0,3): is more than one value; add -m"]),
@@ -92,7 +108,6 @@ def answer(command, conf=CONF):
             ["add -m to train with each, or write scheduler.milestones=[10,20]"],
         ),
         ("--optimizer=sgd", ["--optimizer=sgd: is no option of train.py; to set a value: optimizer=VALUE"]),
-        ("optimizer=sgd -m seed=1,2", ["seed=1,2: stands apart from the others; write all KEY=VALUE side by side"]),
         ("--config-dir=/nowhere", ["--config-dir=/nowhere: there is no such folder"]),
         ("--config-name=trian", ["--config-name=trian: there is no such primary configuration"]),
         # sweeps
@@ -123,9 +138,11 @@ def test_the_answer_names_the_key_the_value_and_the_way_out(command, parts):
         "~logger ~callbacks",
         "+optimizer.maximize=true",
         "++optimizer.lr=0.1",
-        "+mine.width=3 +depth=4",
+        "+mine.width=3 +depth=64 data.batch_size=${depth} task_name=t${mine.width}",
         "optimizer={lr:0.5}",
         "-m optimizer=sgd,nesterov,adamw seed=0,1,2",
+        "optimizer=sgd -m seed=1,2",
+        "optimizer=sgd --config-name train seed=1 -c job scheduler=step",
         "-m optimizer=sgd,adam optimizer.lr=0.1,abc seed=range(0,3)",
         "-m 'scheduler=glob(*)'",
         "hydra.mode=MULTIRUN seed=1,2",
@@ -260,6 +277,32 @@ def test_an_experiment_that_names_no_option_is_named(mine):
     assert "did you mean nesterov?" in said
 
 
+@pytest.mark.parametrize(
+    ("option", "text", "said"),
+    [
+        (
+            "data",
+            "defaults:\n  - nothing_here\n",
+            "data/ours.yaml: its defaults list names data/nothing_here, and there",
+        ),
+        (
+            "experiment",
+            "defaults:\n  - override /model: mlp\n",
+            "experiment/ours.yaml: overrides model, which is outside of its own group; begin",
+        ),
+        ("experiment", "model:\n  width: 3\n", "nothing reads its keys model; begin the file with the line # @package"),
+        (
+            "experiment",
+            "# @package _global_\ndefaults:\n  - override /model: mlp\n  - /data: digits\n",
+            "Overrides must be at the end of the defaults list",
+        ),
+    ],
+)
+def test_a_slip_in_a_file_of_the_users_names_the_file_and_the_line_to_write(mine, option, text, said):
+    path = mine(f"{option}/ours", text)
+    assert said in answer(f"--config-dir {path.parents[1]} {option}=ours")
+
+
 def test_options_of_the_user_stand_beside_the_own(mine):
     path = mine("optimizer/mine", "defaults:\n  - sgd\n  - _self_\nlr: 0.3\n")
     folder = path.parents[1]
@@ -269,12 +312,13 @@ def test_options_of_the_user_stand_beside_the_own(mine):
 
 
 def test_a_group_of_the_user_that_nothing_chooses_is_added_with_a_plus(mine):
-    path = mine("augment/flip", "p: 0.5\n")
+    path = mine("augment/flip", "name: flipped\n")
     folder = path.parents[1]
     assert "augment=flip: nothing of this group is chosen so far; write +augment=flip" in answer(
         f"--config-dir {folder} augment=flip"
     )
-    assert answer(f"--config-dir {folder} +augment=flip") == ""
+    assert answer(f"--config-dir {folder} +augment=flip task_name=${{augment.name}}") == ""
+    assert "augment={name:flipped}: no such key, nothing reads it" in answer(f"--config-dir {folder} +augment=flip")
 
 
 def test_a_mandatory_value_is_asked_for(mine):

@@ -14,7 +14,7 @@ from kasoku.config.trust import distrusted, faults_of_targets, locate, trusted
 from kasoku.faults import ConfigError
 
 CONF = Path(__file__).parents[2] / "conf"
-OWN = trusted(CONF)
+OWN = tuple(OmegaConf.load(CONF / "train.yaml").trust)
 
 
 @pytest.fixture(autouse=True)
@@ -114,7 +114,7 @@ def test_what_the_options_name_is_found(name):
         ("my_package.os.system", "there is no system in os"),
         ("my_broken.Net", "my_broken cannot be imported: ModuleNotFoundError: No module named 'not_installed_at_all'"),
         ("my_crash.Net", "my_crash cannot be imported: ZeroDivisionError"),
-        ("my_nothing.Net", "there is no module my_nothing; is my_nothing installed, or on PYTHONPATH?"),
+        ("my_nothing.Net", "there is no module my_nothing; is my_nothing installed, on PYTHONPATH, or in this folder?"),
         ("SGD", "must be the dotted name of a class or function"),
         ("torch..SGD", "must be the dotted name of a class or function"),
         ("", "must be the dotted name of a class or function"),

@@ -96,7 +96,7 @@ def test_epochs_differ_and_repeat(tmp_path: Path):
 def test_the_rest_of_an_epoch_is_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     data = ready(fill(tmp_path))
     whole = epoch(data, 1)
-    monkeypatch.setattr(data, "begin", lambda: 2)
+    monkeypatch.setattr(data, "begin", lambda: 2 * data.batch_size)
     assert same(epoch(data, 1), whole[2:])
     assert len(data.train_dataloader()) == len(whole)
 

@@ -150,6 +150,20 @@ def test_the_loader_yields_what_begin_leaves():
     batches: Callable[[], Seen] = lambda: [y.tolist() for _, y in data.train_dataloader()]  # noqa: E731
     everything = batches()
     for done in range(len(everything) + 1):
-        data.begin = lambda done=done: done
+        data.begin = lambda done=done: min(done * BATCH, SIZE)
         assert batches() == everything[done:]
         assert len(data.train_dataloader()) == len(everything) == 6
+
+
+@pytest.mark.parametrize(("batch_size", "drop_last"), [(3, False), (3, True), (4, False), (1, True)])
+def test_an_epoch_goes_on_at_its_next_sample_with_batches_of_another_size(batch_size: int, drop_last: bool):
+    data = Numbers()
+    data.setup()
+    order = [label for _, y in data.train_dataloader() for label in y.tolist()]
+    for samples in range(SIZE + 1):
+        data.batch_size, data.drop_last, data.begin = batch_size, drop_last, lambda samples=samples: samples
+        rest = [y.tolist() for _, y in data.train_dataloader()]
+        seen = [label for labels in rest for label in labels]
+        assert seen == order[samples:][: len(seen)]
+        assert len(order) - samples - len(seen) < (batch_size if drop_last else 1)
+        assert data.batches_done(samples) + len(rest) == len(data.train_dataloader())

@@ -75,4 +75,4 @@ def test_every_sample_goes_through_the_trainer(make: Callable[[Path], DataModule
     per_epoch = data.train_size // data.batch_size * data.batch_size
     expected = {"digits": (2 * 270, 270), "text": (2 * 15, 30), "image_folder": (2 * 6, 6)}[make.__name__]
     assert module.shown == {"train": 2 * per_epoch, "val": expected[0], "test": expected[1]}
-    assert data.state_dict() == {"epoch": 2, "batch": 0}
+    assert data.state_dict() == {"epoch": 2, "batch": 0, "samples": 0}

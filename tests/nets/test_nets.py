@@ -12,6 +12,7 @@ from torch import nn
 from kasoku.data.digits import Digits
 from kasoku.faults import ConfigError
 from kasoku.nets.cnn import CNN
+from kasoku.nets.fcn import FCN
 from kasoku.nets.mlp import MLP
 from kasoku.nets.resnet import ResNet
 from kasoku.nets.speednet import SpeedNet, whitening
@@ -43,6 +44,26 @@ def test_cnn(shape: tuple[int, int, int], depth: int):
     widths = [shape[0], *[4 * 2**i for i in range(depth)]]
     convolutions = sum(9 * a * b + 2 * b for a, b in itertools.pairwise(widths))
     assert size(net) == convolutions + 8 * widths[-1] - widths[-1] + 7
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 17, 5), (2, 1, 1)])
+@pytest.mark.parametrize("depth", [1, 3])
+def test_fcn(shape: tuple[int, int, int], depth: int):
+    net = FCN(input_shape=shape, num_classes=4, width=6, depth=depth)
+    assert net(torch.randn(2, *shape)).shape == (2, 4, *shape[1:])
+    assert size(net) == (9 * shape[0] + 1) * 6 + depth * (9 * 6 * 6 + 2 * 6) + 7 * 4
+
+
+def test_a_pixel_of_an_fcn_sees_as_far_as_it_says():
+    """With depth 2, 2^3 + 1 pixels of a side: 4 to each side of it."""
+    net = FCN(input_shape=(1, 15, 15), num_classes=1, width=2, depth=2).eval()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.abs_()  # no path is dead
+    x = torch.rand(1, 1, 15, 15, requires_grad=True)
+    net(x)[0, 0, 7, 7].backward()
+    seen = x.grad[0, 0].abs().sum(0).nonzero().flatten()
+    assert (seen.min(), seen.max()) == (3, 11)
 
 
 def test_cnn_learns_the_digits():
@@ -163,6 +184,7 @@ def test_speednet_logits_start_small():
         (CNN, {"width": -1}, "model.net.width=-1: "),
         (CNN, {"depth": 0}, "model.net.depth=0: "),
         (CNN, {"input_shape": (64,)}, "model.net.input_shape=[64]: must be [channels, height, width]"),
+        (FCN, {"input_shape": (64,)}, "model.net.input_shape=[64]: must be [channels, height, width]"),
         (ResNet, {"blocks": []}, "model.net.blocks=[]: "),
         (ResNet, {"blocks": [2, 0]}, "model.net.blocks=[2,0]: "),
         (ResNet, {"input_shape": (64,)}, "model.net.input_shape=[64]: must be [channels, height, width]"),

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from kasoku.optim.callbacks import callbacks
+from kasoku.training.optimizer_hooks import callbacks
 
 
 def toy_net() -> nn.Sequential:

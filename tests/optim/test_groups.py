@@ -8,7 +8,8 @@ from torch import nn
 
 from kasoku.faults import ConfigError
 from kasoku.nets.cnn import CNN
-from kasoku.optim.groups import Groups, check_complete, table
+from kasoku.optim.groups import Groups, check_complete
+from kasoku.optim.table import table
 from tests.optim.nets import TinyGPT
 
 LR, DECAY = 0.1, 0.01
@@ -124,7 +125,7 @@ def test_check_complete_names_what_is_missing_or_twice():
     depth=st.integers(1, 4),
     tied=st.booleans(),
     no_decay=st.booleans(),
-    layer_decay=st.none() | st.floats(0.1, 1),
+    layer_decay=st.none() | st.just(1.0) | st.floats(0.1, 0.999),  # nearer to 1, its powers round to one lr
     lr=st.floats(1e-4, 1),
     decay=st.floats(0, 1),
 )
@@ -137,3 +138,99 @@ def test_every_parameter_is_in_one_group_whose_settings_are_unlike_the_others(
     assert len({(group["lr"], group["weight_decay"]) for group in groups}) == len(groups)
     assert max(group["lr"] for group in groups) == lr
     assert all(group["weight_decay"] in (0, decay) for group in groups)
+
+
+def refused(net, **options):
+    with pytest.raises(ConfigError) as error:
+        Groups(**options).split(net, LR, DECAY)
+    return [str(fault) for fault in error.value.faults]
+
+
+ONE_LR = "has no effect: this optimizer has one lr for all parameters"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"layer_decay": 0}, ["optimizer.groups.layer_decay=0: must be a finite number > 0 and <= 1 or null"]),
+        ({"layer_decay": 1.5}, ["optimizer.groups.layer_decay=1.5: must be a finite number > 0 and <= 1 or null"]),
+        ({"frozen": [5]}, ["optimizer.groups.frozen=[5]: must be a text or a list in which each is a text, 5 is not"]),
+        ({"frozen": ["re:(x"]}, ["optimizer.groups.frozen=re:(x: is no regular expression: missing ), unterminated"]),
+        ({"frozen": ("*",)}, ["optimizer.groups.frozen=[*]: leaves no parameter to train"]),
+        ({"rules": [{"match": "re:[x"}]}, ["optimizer.groups.rules[0].match=re:[x: is no regular expression"]),
+        ({"rules": [{}]}, ["optimizer.groups.rules[0].match: is missing; give a glob over parameter names"]),
+        ({"rules": [{"match": 5}]}, ["optimizer.groups.rules[0].match=5: must be"]),
+        ({"one_lr": True, "layer_decay": 0.9}, [f"optimizer.groups.layer_decay=0.9: {ONE_LR}; set it to null"]),
+        (
+            {"one_lr": True, "rules": ({"match": "*", "lr": 2}, {"match": "*"})},
+            [f"optimizer.groups.rules=[{{match:*,lr:2}},{{match:*}}]: {ONE_LR}; leave lr out of the rules"],
+        ),
+        ({"one_lr": True, "rules": ["*"]}, ["optimizer.groups.rules[0]=*: must be a mapping"]),
+        ({"one_lr": "yes"}, ["optimizer.groups.one_lr=yes: must be true or false"]),
+    ],
+)
+def test_each_fault_in_a_line(options, told):
+    found = refused(TinyGPT(), **options)
+    assert [line[: len(words)] for line, words in zip(found, told, strict=True)] == told
+
+
+def test_a_pattern_that_is_like_no_name_is_answered_by_some_names():
+    few, many = nn.Sequential(*[nn.PReLU() for _ in range(6)]), nn.Sequential(*[nn.PReLU() for _ in range(7)])
+    some = "parameters are 0.weight 1.weight 2.weight 3.weight 4.weight 5.weight"
+    assert refused(few, frozen=["zzz"]) == [f"optimizer.groups.frozen=zzz: matches no parameter; {some}"]
+    assert refused(many, frozen=["zzz"]) == [f"optimizer.groups.frozen=zzz: matches no parameter; {some} ..."]
+
+
+def test_one_lr_for_all_leaves_room_for_weight_decay():
+    net = CNN(input_shape=(1, 8, 8), num_classes=10)
+    groups = Groups(one_lr=True, layer_decay=1, rules=[{"match": "head.weight", "weight_decay": 3}, {"match": "*"}])
+    found = settings(net, groups.split(net, LR, DECAY))
+    assert {lr for lr, _ in found.values()} == {LR}
+    assert found["head.weight"] == (LR, 3 * DECAY)
+
+
+def test_without_a_weight_decay_there_is_none():
+    assert {group["weight_decay"] for group in Groups(no_decay=False).split(TinyGPT(), LR)} == {0.0}
+
+
+class Gated(nn.LayerNorm):
+    """A norm that holds a matrix."""
+
+    def __init__(self):
+        super().__init__(4)
+        self.gate = nn.Linear(4, 4)
+
+
+def test_a_matrix_inside_a_norm_is_decayed_as_others_are():
+    net = nn.Sequential(nn.Linear(4, 4), Gated())
+    decayed = {name for name, (_, decay) in settings(net, Groups().split(net, LR, DECAY)).items() if decay}
+    assert decayed == {"0.weight", "1.gate.weight"}
+
+
+def test_groups_come_by_kind_then_the_plain_lr_then_by_size_and_their_names_say_so():
+    net = TinyGPT(depth=1)
+    kinds = {
+        name: "muon" if name.endswith(("qkv.weight", "out.weight")) else "adamw" for name, _ in net.named_parameters()
+    }
+    rules = [{"match": "layers.*", "lr": 0.5}, {"match": "*.out.weight", "weight_decay": 0.1}]
+    groups = Groups(rules=rules, kinds=lambda module: dict(sorted(kinds.items(), key=lambda item: item[1] != "muon")))
+    found = [(group["name"], len(group["params"]), group["lr"]) for group in groups.split(net, LR, DECAY)]
+    assert found == [
+        ("muon_decay_lr0.5", 1, LR / 2),
+        ("muon_decay0.001_lr0.5", 1, LR / 2),
+        ("adamw_no_decay", 4, LR),
+        ("adamw_decay", 1, LR),
+        ("adamw_no_decay_lr0.5", 4, LR / 2),
+    ]
+
+
+def test_the_table_shows_the_base_lr_of_a_group_whose_lr_has_moved():
+    net = nn.Linear(2, 2)
+    group = {"name": "all", "params": list(net.parameters()), "lr": 0.01, "initial_lr": LR, "weight_decay": DECAY}
+    assert table(net, [group]) == [("all", 2, 6, LR, DECAY)]
+
+
+def test_a_parameter_of_another_net_that_is_there_twice_has_no_name():
+    net, other = nn.Linear(2, 2), nn.Parameter(torch.zeros(1))
+    with pytest.raises(ValueError, match=r"missing \[\], twice \['\?'\], 1 not trainable"):
+        check_complete(net, [{"params": [*net.parameters(), other, other]}])

@@ -9,8 +9,9 @@ from torch import nn
 
 from kasoku.faults import ConfigError
 from kasoku.nets.cnn import CNN
-from kasoku.optim.groups import Groups, table
+from kasoku.optim.groups import Groups
 from kasoku.optim.muon import Muon, kinds, orthogonalised
+from kasoku.optim.table import table
 from tests.optim.nets import TinyGPT
 
 SETTINGS = {"lr": 0.02, "weight_decay": 0.1, "momentum": 0.9}
@@ -153,3 +154,28 @@ def test_faults():
         Muon([{"params": [net.bias], "kind": "muon"}])
     with pytest.raises(ConfigError, match=r"optimizer.momentum=1.5.*\n.*optimizer.adjust_lr=other"):
         Muon([{"params": [net.weight], "kind": "muon"}], momentum=1.5, adjust_lr="other")
+
+
+def polar(matrix):
+    """Newton-Schulz by definition: Jordan's quintic, five times, on the singular values of `matrix` over its norm."""
+    u, s, v = torch.linalg.svd(matrix / matrix.norm(), full_matrices=False)
+    for _ in range(5):
+        s = 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
+    return u @ torch.diag(s) @ v
+
+
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_two_steps_are_their_closed_form_in_float64(nesterov):
+    """Mutants: the weight decay deleted or its sign turned; the momentum 3% off, which a first step does not show."""
+    generator = torch.Generator().manual_seed(0)
+    weight, *grads = torch.randn(3, 6, 4, generator=generator, dtype=torch.float64)
+    parameter = nn.Parameter(weight.clone())
+    optimizer = Muon([{"params": [parameter], "kind": "muon"}], **SETTINGS, nesterov=nesterov, precision="float32")
+    average = torch.zeros_like(weight)
+    for grad in grads:
+        parameter.grad = grad
+        optimizer.step()
+        average = 0.9 * average + 0.1 * grad
+        ahead = 0.9 * average + 0.1 * grad if nesterov else average
+        weight = (1 - 0.02 * 0.1) * weight - 0.02 * math.sqrt(6 / 4) * polar(ahead)
+    torch.testing.assert_close(parameter.detach(), weight, rtol=0, atol=1e-6)

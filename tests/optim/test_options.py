@@ -9,11 +9,12 @@ from hydra import compose, initialize_config_dir
 from sklearn.datasets import load_digits
 from torch.nn import functional as F
 
-from kasoku.config.build import build_recipe
+from kasoku.command.build import build_recipe
 from kasoku.durations import Clock
 from kasoku.nets.cnn import CNN
 from kasoku.optim.groups import check_complete
-from kasoku.optim.schedule_free import is_schedule_free, refresh_batch_norm
+from kasoku.recipe import is_schedule_free
+from kasoku.training.batch_norm import refresh_batch_norm
 
 CONF = Path(__file__).parents[2] / "conf"
 OPTIONS = sorted(path.stem for path in (CONF / "optimizer").glob("*.yaml"))

@@ -8,6 +8,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from kasoku.faults import ConfigError
 from kasoku.optim.plateau import Plateau
+from kasoku.signatures import check_call
 from tests.optim.loops import Toy, fit
 
 BASE = 0.5
@@ -82,6 +83,60 @@ def test_reductions_end_at_min_factor_and_nan_counts_as_no_improvement():
     assert scheduler.best is None
 
 
+@given(patience=st.integers(0, 4), cooldown=st.integers(0, 4))
+def test_a_metric_that_stands_still_is_answered_at_regular_intervals(patience, cooldown):
+    """First after the best and patience + 1 more, then every patience + 1 + cooldown."""
+    scheduler = Plateau(optimizer(), flat, factor=0.5, patience=patience, cooldown=cooldown)
+    for n in range(30):
+        scheduler.observe(1.0)
+        assert scheduler.reduction == 0.5 ** max(0, (n + cooldown) // (patience + 1 + cooldown))
+
+
+def test_by_default_the_fifth_validation_that_is_hardly_better_reduces_to_a_tenth():
+    """Patience 3 after the best one, and better means by more than a ten-thousandth."""
+    scheduler = Plateau(optimizer(), flat)
+    found = []
+    for value in (2.0, 2.0 * (1 - 1.1e-4), *[2.0 * (1 - 2e-4)] * 4):
+        scheduler.observe(value)
+        found.append(scheduler.reduction)
+    assert found == [1.0] * 5 + [0.1]
+    assert (scheduler.mode, scheduler.metric) == ("min", "val/loss")
+
+
+def test_nan_counts_from_the_first_validation_on():
+    """Mutants: a scheduler that begins with a bad validation behind it, or with a rest before it."""
+    scheduler = Plateau(optimizer(), flat, factor=0.5, patience=1)
+    found = []
+    for _ in range(4):
+        scheduler.observe(float("nan"))
+        found.append(scheduler.reduction)
+    assert found == [1, 0.5, 0.5, 0.25]
+
+
+def test_a_tensor_is_kept_as_a_number():
+    scheduler = Plateau(optimizer(), flat)
+    scheduler.observe(torch.tensor(0.5))
+    assert type(scheduler.state_dict()["best"]) is float
+
+
+@pytest.mark.parametrize(
+    ("settings", "refused"),
+    [
+        ({"mode": "min", "patience": 0, "threshold": 0, "cooldown": 0, "min_factor": 0, "factor": 0.99}, []),
+        ({"mode": "max", "factor": 0.001, "min_factor": 0.99}, []),
+        (
+            {"mode": "mean", "patience": -1, "threshold": -0.1, "cooldown": -1},
+            ["mode", "patience", "threshold", "cooldown"],
+        ),
+        ({"factor": 0, "min_factor": 1}, ["factor", "min_factor"]),
+        ({"factor": 1, "min_factor": -0.1}, ["factor", "min_factor"]),
+        ({"patience": 0.5, "cooldown": None}, ["patience", "cooldown"]),
+    ],
+)
+def test_settings_out_of_range_are_faults_of_their_keys(settings, refused):
+    assert [fault.key for fault in check_call(Plateau, settings, "")] == refused
+
+
 def run(scheduler, start, values):
     lrs = []
     for step in range(start, len(values)):
@@ -133,6 +188,34 @@ def test_under_lightning_every_validation_is_observed_once():
 
 
 @pytest.mark.parametrize(
+    "options",
+    [
+        {"check_val_every_n_epoch": 3, "max_epochs": 3},
+        {"check_val_every_n_epoch": None, "val_check_interval": 6, "max_epochs": 3},
+    ],
+)
+def test_a_run_that_validates_once_is_in_order(options):
+    trainer = fit(Toy(plateau()), **options)
+    assert trainer.lr_scheduler_configs[0].scheduler.best is not None
+
+
+def test_other_schedulers_need_no_validation_and_observe_nothing():
+    def make(net):
+        sgd = torch.optim.SGD(net.parameters(), lr=BASE)
+        return {"optimizer": sgd, "lr_scheduler": torch.optim.lr_scheduler.ConstantLR(sgd)}
+
+    assert len(fit(Toy(make), 6).callback_metrics) == 1
+    assert fit(Toy(make), 6, limit_val_batches=0).global_step == 6
+
+
+def test_a_metric_that_is_not_there_is_named_before_the_first_step():
+    module = Toy(plateau(metric="val/los"))
+    with pytest.raises(ConfigError):
+        fit(module)
+    assert module.losses == []
+
+
+@pytest.mark.parametrize(
     ("shape", "options", "words"),
     [
         (
@@ -143,6 +226,7 @@ def test_under_lightning_every_validation_is_observed_once():
         ({"metric": "val/los"}, {"num_sanity_val_steps": 0}, "scheduler.metric=val/los"),
         ({}, {"limit_val_batches": 0}, "scheduler=plateau: needs validation"),
         ({}, {"check_val_every_n_epoch": 9, "max_epochs": 3}, "scheduler=plateau: needs validation"),
+        ({}, {"check_val_every_n_epoch": 2, "max_epochs": 1}, "scheduler=plateau: needs validation"),
     ],
 )
 def test_faults_before_the_end_of_the_first_epoch(shape, options, words):

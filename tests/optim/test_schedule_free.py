@@ -7,7 +7,9 @@ import schedulefree
 import torch
 from torch import nn
 
-from kasoku.optim.schedule_free import TRAIN_STATE, is_schedule_free, refresh_batch_norm
+from kasoku.recipe import is_schedule_free
+from kasoku.training.batch_norm import refresh_batch_norm
+from kasoku.training.optimizer_hooks import TRAIN_STATE
 from tests.optim.loops import SaveAt, Toy, fit, toy_data, toy_net
 
 OPTIMIZERS = {

@@ -7,14 +7,15 @@ import pytest
 from kasoku.faults import ConfigError
 from kasoku.report.__main__ import main
 from kasoku.report.runs import find, metrics
-from kasoku.results import Best, Result, TimeToTarget
+from kasoku.results import Best, Result, Target, TimeToTarget, read
 
 
-def leave(folder, value: float | None, overrides: list[str], metric: str = "val/acc") -> None:
+def leave(folder, value: float | None, overrides: list[str], metric: str = "val/acc", mode: str = "max") -> None:
     folder.mkdir(parents=True)
     best = None if value is None else Best(metric, value, 10)
     reached = TimeToTarget(metric, 0.5, 5, 320, 0.25) if value else None
-    Result("completed" if value else "failed", best=best, time_to_target=reached, overrides=overrides).write(folder)
+    status, target = "completed" if value else "failed", Target(metric, mode=mode)
+    Result(status, target, best=best, time_to_target=reached, overrides=overrides).write(folder)
 
 
 def test_runs_are_listed_best_first_with_what_differs(tmp_path, capsys):
@@ -29,9 +30,10 @@ def test_runs_are_listed_best_first_with_what_differs(tmp_path, capsys):
     assert said.index("optimizer=adamw") < said.index("optimizer=sgd") < said.index("failed")
 
 
-def test_a_loss_is_best_where_it_is_least(tmp_path, capsys):
-    leave(tmp_path / "high", 2.0, [], "val/loss")
-    leave(tmp_path / "low", 1.0, [], "val/loss")
+@pytest.mark.parametrize("metric", ["val/loss", "val/mae", "val/acc"])
+def test_the_targets_own_direction_says_which_is_best_whatever_the_metrics_name(metric, tmp_path, capsys):
+    leave(tmp_path / "high", 5.0, ["optimizer.lr=1"], metric, "min")
+    leave(tmp_path / "low", 0.1, ["optimizer.lr=2"], metric, "min")
     main([str(tmp_path)])
     said = capsys.readouterr().out
     assert said.index("low") < said.index("high")
@@ -63,3 +65,13 @@ def test_a_folder_without_a_run_is_named(tmp_path, made, capsys):
 def test_without_a_folder_it_says_how_it_is_used(capsys):
     assert main([]) == 2
     assert "usage" in capsys.readouterr().out
+
+
+def test_a_result_is_read_back_as_it_was_written(tmp_path):
+    best, reached = Best("val/mae", 0.25, 70), TimeToTarget("val/mae", 0.3, 50, 3200, 1.5)
+    written = Result("reached_target", Target("val/mae", 0.3, "min", True), {"val/mae": 0.25}, best, 70, 2.5, 4480)
+    written.time_to_target = reached
+    written.write(tmp_path)
+    assert read(tmp_path) == written
+    (tmp_path / "result.json").write_text('{"status": "completed", "of_a_later_version": 1}')
+    assert read(tmp_path) == Result("completed")

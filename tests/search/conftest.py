@@ -45,7 +45,9 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
 
     def run(*overrides: str, tiny: bool = True) -> Swept:
         place = [] if any(line.startswith("resume=") for line in overrides) else [f"hydra.sweep.dir={tmp_path}/sweep"]
-        argv = ["-m", *(TINY if tiny else []), *overrides, *place]
+        flags = [line for line in overrides if line.startswith("--")]
+        lines = [line for line in overrides if line not in flags]
+        argv = ["-m", *flags, *(TINY if tiny else []), *lines, *place]
         monkeypatch.setattr(sys, "argv", [str(ROOT / "train.py"), *argv])
         capfd.readouterr()
         code = 0

@@ -1,8 +1,14 @@
 """What is wrong with a sweep is said before its first trial."""
 
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
 import pytest
 
-from .conftest import Sweep
+from .conftest import ROOT, TINY, Sweep
 
 LR = "optimizer.lr=interval(0.001,0.1)"
 BAD = [
@@ -15,6 +21,7 @@ BAD = [
     (["sweeper=random", "optimizer.momentum=interval(0.9,1.5)", "optimizer=nesterov"], ["optimizer.momentum=1.5"]),
     (["sweeper=bayes"], ["nothing to search", "search=lr"]),
     (["sweeper=bayes", "search=lrr"], ["lrr", "did you mean lr?"]),
+    (["sweeper=bayes", "+search.optimizer.lr=3", LR], ["search.optimizer", "a search has space:"]),
     (["sweeper=baies", LR], ["baies", "did you mean bayes?"]),
     (["sweeper=bayes", LR, "sweeper.n_trials=0"], ["sweeper.n_trials=0", ">= 1"]),
     (["sweeper=bayes", LR, "sweeper.n_trials=null"], ["sweeper.n_trials=null"]),
@@ -33,6 +40,8 @@ BAD = [
     ),
     (["optimizer.lr=-1", "seed=0,1"], ["optimizer.lr=-1", "positive"]),
     (["seed=range(0,3,0)"], ["seed"]),
+    (["seed=1,2", "seed=3,4"], ["seed=1,2 3,4", "stands twice"]),
+    (["sweeper=random", LR, "optimizer.lr=interval(0.1,1)"], ["optimizer.lr", "stands twice"]),
     (["resume=/nowhere"], ["resume=/nowhere", "no such folder"]),
 ]
 
@@ -54,3 +63,29 @@ def test_a_metric_that_the_model_lacks_ends_the_sweep(sweep: Sweep) -> None:
     assert swept.code == 2
     assert "did you mean val/acc?" in swept.err
     assert len(swept.json["trials"]) <= 5
+
+
+def test_a_grid_with_one_wrong_value_says_so_before_the_first_trial_and_runs_the_others(sweep: Sweep) -> None:
+    swept = sweep("optimizer.lr=0.1,abc,0.2", "seed=0")
+    said = [line.strip() for line in swept.err.splitlines()]
+    warned = next(i for i, line in enumerate(said) if line.startswith("trials with this will fail: optimizer.lr=abc"))
+    assert warned < next(i for i, line in enumerate(said) if line.startswith("trial "))
+    assert sorted(swept.states) == ["completed", "completed", "failed"]
+    assert swept.code == 0
+
+
+def test_a_sweep_whose_trials_cannot_have_the_metric_ends_after_the_first(sweep: Sweep) -> None:
+    swept = sweep("sweeper=random", LR, "trainer.limit_val_batches=0", "sweeper.n_trials=30", "sweeper.pruner=none")
+    assert swept.code == 2
+    assert "sweeper.metric=val/acc: the run has no val/acc" in swept.err
+    assert len(swept.json["trials"]) == 1
+
+
+def test_trials_leave_nothing_in_the_folder_for_temporary_files(tmp_path) -> None:
+    temporary = Path(tempfile.mkdtemp())  # a short name: sockets lie there
+    words = [*TINY[:2], TINY[3], "logger=wandb", "-m", "seed=0,1", "sweeper.workers=2", "hydra.sweep.dir=sweep"]
+    environment = os.environ | {"TMPDIR": str(temporary), "WANDB_MODE": "offline"}
+    done = subprocess.run([sys.executable, str(ROOT / "train.py"), *words], cwd=tmp_path, env=environment, check=False)
+    assert done.returncode == 0
+    left = [path.name for path in temporary.iterdir() if not path.name.startswith("torchinductor")]
+    assert left == []  # but torch's one cache of a user

@@ -50,6 +50,7 @@ def test_both_ranks_train_each_trial(tmp_path: Path) -> None:
         "0",
         "1",
         "2",
+        "report.html",
         "study.journal",
         "sweep.json",
     ]

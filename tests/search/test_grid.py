@@ -16,7 +16,12 @@ def test_each_combination_is_one_trial(sweep: Sweep) -> None:
     assert [t["parameters"] for t in trials] == [{"optimizer.lr": lr, "seed": s} for lr in (0.01, 0.1) for s in (0, 1)]
     assert swept.states == ["completed"] * 4
     assert all((swept.directory / str(number) / "result.json").exists() for number in range(4))
-    assert sorted(path.name for path in swept.directory.iterdir()) == [*"0123", "study.journal", "sweep.json"]
+    assert sorted(path.name for path in swept.directory.iterdir()) == [
+        *"0123",
+        "report.html",
+        "study.journal",
+        "sweep.json",
+    ]
 
 
 def test_the_best_is_the_best_of_the_results_and_its_command_is_printed(sweep: Sweep) -> None:
@@ -26,7 +31,7 @@ def test_the_best_is_the_best_of_the_results_and_its_command_is_printed(sweep: S
     [best] = swept.json["best"]
     assert best["value"] == max(values)
     assert [trial["value"] for trial in swept.json["trials"]] == values
-    assert shlex.split(best["command"])[2:] == swept.json["trials"][best["number"]]["overrides"]
+    assert shlex.split(best["command"])[3:] == swept.json["trials"][best["number"]]["overrides"]
     assert best["command"] in swept.out
 
 
@@ -37,7 +42,7 @@ def test_a_trial_that_fails_says_why_and_the_others_run(sweep: Sweep) -> None:
     assert swept.states == ["failed", "failed", "failed", "failed", "diverged", "completed"]
     reasons = [trial["reason"] for trial in swept.json["trials"]]
     for reason, words in zip(
-        reasons, ["the net is on fire", "SIGSEGV", "SIGKILL", "code 7", "nan at step", ""], strict=True
+        reasons, ["the net is on fire", "SIGSEGV", "SIGKILL", "code 7", "the loss became nan", ""], strict=True
     ):
         assert words in reason
 

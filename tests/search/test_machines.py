@@ -8,7 +8,9 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -26,9 +28,22 @@ def as_owner(command: list[str], folder: Path) -> subprocess.CompletedProcess[st
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=60, **user)  # type: ignore[call-overload]
 
 
+@dataclass
+class Database:
+    """A server of PostgreSQL on a free port of the loopback interface."""
+
+    url: str
+    folder: Path
+    options: str
+
+    def control(self, *words: str) -> None:
+        control, data = str(Path(str(INITDB)).with_name("pg_ctl")), str(self.folder / "data")
+        as_owner([control, "-D", data, "-o", self.options, "-l", str(self.folder / "log"), "-w", *words], self.folder)
+
+
 @pytest.fixture
-def database() -> Iterator[str]:
-    """The URL of an empty database on a free port of the loopback interface."""
+def database() -> Iterator[Database]:
+    """An empty database."""
     if INITDB is None:
         pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
     folder = Path(subprocess.check_output(["mktemp", "-d", "/tmp/kasoku-pg-XXXXXX"], text=True).strip())
@@ -37,20 +52,21 @@ def database() -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    data, control = str(folder / "data"), str(Path(INITDB).with_name("pg_ctl"))
-    as_owner([INITDB, "-D", data, "-U", "kasoku", "--auth=trust", "--no-sync", "-E", "UTF8"], folder)
+    as_owner([INITDB, "-D", str(folder / "data"), "-U", "kasoku", "--auth=trust", "--no-sync", "-E", "UTF8"], folder)
     options = f"-p {port} -h 127.0.0.1 -k {folder} -F"
-    as_owner([control, "-D", data, "-o", options, "-l", str(folder / "log"), "-w", "start"], folder)
+    server = Database(f"postgresql://kasoku@127.0.0.1:{port}/postgres", folder, options)
+    server.control("start")
     try:
-        yield f"postgresql://kasoku@127.0.0.1:{port}/postgres"
+        yield server
     finally:
-        as_owner([control, "-D", data, "-m", "immediate", "stop"], folder)
+        server.control("-m", "immediate", "stop")
         shutil.rmtree(folder)
 
 
-def test_two_that_share_a_database_of_which_one_is_killed(database: str, tmp_path: Path) -> None:
+@pytest.mark.proof
+def test_two_that_share_a_database_of_which_one_is_killed(database: Database, tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "train.py"), "-m", *TINY, *SLOW, *RANDOM]
-    command += ["sweeper.n_trials=6", f"sweeper.storage={database}"]
+    command += ["sweeper.n_trials=6", f"sweeper.storage={database.url}"]
     folders = [tmp_path / "one", tmp_path / "two"]
     first, second = (subprocess.Popen([*command, f"hydra.sweep.dir={folder}"], cwd=ROOT) for folder in folders)
     wait_until(lambda: has_finished(folders[1], 1) and len(running(folders[0])) == 1)
@@ -63,11 +79,36 @@ def test_two_that_share_a_database_of_which_one_is_killed(database: str, tmp_pat
     assert {Path(trial["directory"]).parent for trial in trials} == set(folders)
 
 
+@pytest.mark.proof
+def test_a_database_that_restarts_in_the_midst_of_a_sweep(database: Database, tmp_path: Path) -> None:
+    """It is away for three seconds, its connections are cut; no trial is lost or trained twice."""
+    command = [sys.executable, str(ROOT / "train.py"), "-m", *TINY, *SLOW, *RANDOM, "sweeper.workers=2"]
+    command += ["sweeper.n_trials=6", f"sweeper.storage={database.url}", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
+    sweep = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    wait_until(lambda: has_finished(tmp_path / "sweep", 2), seconds=240)
+    database.control("-m", "immediate", "stop")
+    time.sleep(3)
+    database.control("start")
+    said = sweep.communicate(timeout=120)[0]
+    assert sweep.returncode == 0, said
+    assert "Traceback" not in said
+    states = [trial["state"] for trial in content(tmp_path / "sweep")["trials"]]
+    assert states == ["completed"] * 6, said
+
+
 def test_submitit_starts_the_workers(sweep: Sweep) -> None:
     swept = sweep("seed=0,1", "launcher=slurm", "launcher.cluster=local", "sweeper.workers=2")
     assert (swept.code, swept.states) == (0, ["completed"] * 2)
     assert len(list((swept.directory / "jobs").glob("*_result.pkl"))) == 2
     assert swept.json["overrides"][-1] == "sweeper.workers=2"
+
+
+@pytest.mark.proof
+def test_the_workers_of_a_resumed_sweep_read_for_themselves_what_it_stored(sweep: Sweep) -> None:
+    first = sweep("seed=0,1", "launcher=slurm", "launcher.cluster=local", "sweeper.n_trials=1")
+    assert (first.code, first.states) == (0, ["completed"])
+    again = sweep(f"resume={first.directory}", "sweeper.n_trials=2", tiny=False)
+    assert (again.code, again.states) == (0, ["completed"] * 2)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed (pip install 'kasoku[ray]')")

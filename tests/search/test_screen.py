@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from kasoku.search.machine import gpus_of_slot, threads_each, visible_gpus
 from kasoku.search.screen import Screen
+from kasoku.search.shares import gpus_of_slot, threads_each, visible_gpus
 from kasoku.search.study import End, Start
 
 from .test_study import OBJECTIVE, book

@@ -1,15 +1,15 @@
 """Hydra's override grammar as a search space."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from kasoku.config.compose import Command
 from kasoku.faults import ConfigError
-from kasoku.search.space import Choice, Numbers, Parameter, grid, parse
+from kasoku.search.space import Choice, Numbers, Parameter, grid, misplaced, parse
+from tests.conftest import CONF, options
 
-CONF = Path(__file__).parents[2] / "conf"
 VALUES = [
     ("interval(8,128)", Numbers(8.0, 128.0)),
     ("int(interval(8,128))", Numbers(8, 128)),
@@ -98,14 +98,27 @@ def test_a_number_is_written_short_within_its_bounds(value: float) -> None:
     assert Parameter("k", numbers, "k").override(value) == f"k={numbers.write(value)}"
 
 
-def test_every_optimizer_has_its_range_and_every_name_in_a_search_file_exists() -> None:
-    files = {
-        path.stem: yaml.safe_load(path.read_text()) for path in [*CONF.glob("search/*.yaml"), CONF / "_search_lr.yaml"]
-    }
-    optimizers = {path.stem for path in (CONF / "optimizer").glob("*.yaml")}
-    assert set(files["_search_lr"]["when"]["optimizer"]) == set(files["lr_wd"]["when"]["optimizer"]) == optimizers
-    for content in files.values():
-        _, space = parse([], content, {})
+def test_glob_takes_the_options_that_there_are() -> None:
+    _, space = parse(["warmup=glob(*,exclude=none)"], {}, {}, Command([], CONF).loader)
+    assert list(space.options("warmup")) == [name for name in options("warmup") if name != "none"]
+
+
+def test_every_name_in_a_search_file_exists() -> None:
+    for path in CONF.glob("search/*.yaml"):
+        _, space = parse([], yaml.safe_load(path.read_text()), {})
         for parameter in space.parameters:
             assert isinstance(parameter.values, Choice)
-            assert all((CONF / parameter.key / f"{name}.yaml").exists() for name in parameter.values.options)
+            assert set(parameter.values.options) <= set(options(parameter.key))
+
+
+@pytest.mark.parametrize(
+    ("search", "fix"),
+    [
+        ({"optimizer.lr": "interval(0,1)"}, "write space: {optimizer.lr: interval(0,1)}"),
+        ({"wehn": {}}, "did you mean when?"),
+    ],
+)
+def test_a_search_file_with_other_keys_is_refused_with_its_format(search, fix):
+    [fault] = misplaced(search | {"space": {}, "when": {}})
+    assert "a search has space: {KEY: VALUES} and when: {GROUP: {OPTION: {KEY: VALUES}}}" in fault.must
+    assert fault.fix == fix

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from kasoku.faults import ConfigError
+from kasoku.search.agenda import Drawn
 from kasoku.search.objective import Objective
 from kasoku.search.samplers import make_sampler, method_of
 from kasoku.search.settings import Settings
@@ -24,15 +25,15 @@ def book(
 ) -> Book:
     study, _ = open_study("s", open_storage(str(path / "journal")), OBJECTIVE, ["a=1"])
     study.sampler = make_sampler("random", seed, space)
-    return open_book(study, n_trials, space, combinations or [])
+    return open_book(study, Drawn(n_trials, space, combinations or []))
 
 
 def run_one(book: Book, value: float = 0.5, state: str = "completed") -> bool:
     asked = book.ask()
     if asked is None:
         return False
-    trial, point = asked
-    book.start(trial, Start([], {p.key: v for p, v in point.items()}, "", book.me))
+    trial, draft = asked
+    book.start(trial, Start(list(draft.overrides), dict(draft.parameters), "", book.me))
     return book.end(trial, End(state, "", [value if state == "completed" else None]))
 
 
@@ -99,6 +100,7 @@ def test_a_password_is_not_shown() -> None:
     assert without_password("postgresql://me:secret@host/db") == "postgresql://me@host/db"
     assert without_password("postgresql://host/db") == "postgresql://host/db"
     assert without_password("/shared/a@b") == "/shared/a@b"
+    assert without_password("postgresql://host/db?user=me&password=secret&x=1").endswith("?user=me&password=***&x=1")
 
 
 def test_bayes_takes_a_gaussian_process_for_numbers_and_tpe_otherwise() -> None:

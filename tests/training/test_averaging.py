@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from kasoku import results
+from kasoku.config.directory import overrides_of
 from kasoku.faults import ConfigError
 from kasoku.training import averaging
 from kasoku.training.averaging import EMA, LAWA, SWA, LatestAverage
-from kasoku.training.directory import overrides_of
 from tests.conftest import run_here
 
 NORMED = ("model=cnn", "model.net.width=4", "trainer=cpu", "logger=none", "trainer.log_every_n_steps=1")
@@ -23,6 +23,7 @@ SETTINGS = {
     "ema": ("callbacks=ema", "callbacks.ema.decay=0.9"),
     "swa": ("callbacks=swa", "callbacks.swa.start=1ep", "scheduler=constant"),
     "lawa": ("callbacks=lawa", "callbacks.lawa.latest=2", "callbacks.lawa.every=7"),
+    "tail": ("callbacks=tail", "callbacks.tail.share=70%"),
 }
 
 
@@ -81,6 +82,7 @@ CLOSED_FORMS = {
         lambda w: exponential(w[19:], 0.8, False),
     ),
     "swa": (["callbacks=swa", "callbacks.swa.start=50%"], lambda w: mean([w[37], w[56]])),
+    "tail": (["callbacks=tail", "callbacks.tail.share=20%"], lambda w: mean(w[-11:])),
     "lawa": (["callbacks=lawa", "callbacks.lawa.latest=3", "callbacks.lawa.every=10"], lambda w: mean(w[29:50:10])),
 }
 
@@ -128,19 +130,19 @@ def test_best_holds_the_figures_that_validation_saw(tmp_path, name):
     directory = train(tmp_path / "run", "trainer.max_epochs=3", *SETTINGS[name])
     result = results.read(directory)
     best = f"checkpoint={directory}/checkpoints/best.ckpt"
-    again = results.read(train(tmp_path / "again", "mode=test", best, *SETTINGS[name]))["metrics"]
-    assert again == {key: value for key, value in result["metrics"].items() if key.startswith("test/")}
+    again = results.read(train(tmp_path / "again", "mode=test", best, *SETTINGS[name])).metrics
+    assert again == {key: value for key, value in result.metrics.items() if key.startswith("test/")}
     # The figure of validation: test the same weights on the validation set.
     module, data = built(tmp_path, *SETTINGS[name])
     module.load_state_dict(saved(directory, "best")["state_dict"])
     trainer = pl.Trainer(accelerator="cpu", devices=1, logger=False, enable_checkpointing=False)
     found = trainer.validate(module, datamodule=data, verbose=False)[0]["val/acc"]
-    assert found == result["best"]["value"]
+    assert found == result.best.value
 
 
 def built(directory: Path, *overrides: str):
+    from kasoku.command.build import build
     from kasoku.config import trust
-    from kasoku.config.build import build
     from tests.conftest import CONF, composed
 
     run = build(composed(*NORMED, *overrides), directory, trust.trusted(CONF))

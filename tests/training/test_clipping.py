@@ -7,7 +7,7 @@ from pytorch_optimizer.optimizer.agc import agc
 from torch import Tensor, nn
 
 from kasoku.faults import ConfigError
-from kasoku.training.clipping import AGC, clip_units, head
+from kasoku.training.clipping import AGC, clip_units
 from tests.conftest import SMALL, run_here
 
 SHAPES = [(), (7,), (5, 3), (4, 3, 2), (6, 4, 3, 3), (2, 2, 2, 2, 2)]
@@ -57,12 +57,6 @@ def test_weights_at_zero_can_grow_and_gradients_at_zero_stay():
     zero.grad = torch.tensor([[3.0, 0.0, 4.0], [0.0, 0.0, 0.0]])
     clip_units([zero, nn.Parameter(torch.ones(3))], clip=0.1, eps=1e-3)
     torch.testing.assert_close(zero.grad, torch.tensor([[0.6e-4, 0.0, 0.8e-4], [0.0, 0.0, 0.0]]))
-
-
-def test_the_head_is_the_layer_registered_last():
-    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 2), nn.LayerNorm(2))
-    assert [p.shape for p in head(net)] == [(2, 8), (2,)]
-    assert head(nn.LayerNorm(2)) == []
 
 
 class Watch(pl.Callback):

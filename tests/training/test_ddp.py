@@ -15,6 +15,8 @@ import torch
 
 from tests.conftest import ROOT, command, run_here
 
+pytestmark = pytest.mark.xdist_group("ranks")  # one worker makes the runs
+
 RUN = ("model=mlp", "optimizer=muon", "logger=none", "trainer.max_epochs=1", "trainer.log_every_n_steps=1")
 TWO = ("trainer.accelerator=cpu", "trainer.devices=2", "data.batch_size=32")
 

@@ -12,15 +12,16 @@ import torch
 from torch import nn
 
 from kasoku import results, schedules
-from kasoku.config import checks, modes
-from kasoku.config.build import build
+from kasoku.command import modes
+from kasoku.command.build import build
+from kasoku.config import checks
+from kasoku.config.directory import overrides_of
 from kasoku.durations import Clock
 from kasoku.faults import ConfigError
 from kasoku.optim.groups import Groups
 from kasoku.optim.muon import Muon, kinds
 from kasoku.recipe import Recipe
 from kasoku.training import lr_finder, suggestions
-from kasoku.training.directory import overrides_of
 from kasoku.training.suggestions import RangeTest
 from tests.conftest import CONF, SMALL, composed, run_here
 
@@ -54,7 +55,7 @@ def table(path: Path) -> list[dict[str, str]]:
 
 
 def found_lr(directory: Path) -> float:
-    return results.read(directory)["metrics"]["found_lr"]
+    return results.read(directory).metrics["found_lr"]
 
 
 def built(directory: Path, *overrides: str):
@@ -63,7 +64,8 @@ def built(directory: Path, *overrides: str):
     return build(composed(*SMALL, *overrides), directory, trust.trusted(CONF))
 
 
-def test_it_leaves_the_curve_and_prints_the_command_to_paste(run, capsys):
+def test_it_leaves_the_curve_and_prints_the_command_to_paste(run, capsys, monkeypatch):
+    monkeypatch.delenv("KASOKU_TRUST", raising=False)  # would be part of the command
     directory = run("mode=find_lr", "optimizer=muon", "optimizer.scale_lr=linear", *SHORT)
     rows = table(directory / "lr_finder.csv")
     test = RangeTest(steps=40, start=1e-4)
@@ -76,7 +78,8 @@ def test_it_leaves_the_curve_and_prints_the_command_to_paste(run, capsys):
     columns = [[float(row[name]) for row in rows] for name in ("lr", "loss", "smoothed")]
     lr = suggestions.suggest(suggestions.Curve(*columns), 40)["valley"]
     last = capsys.readouterr().out.splitlines()[-2]
-    rates = f"optimizer.lr={lr:.12g} optimizer.adamw_lr={lr / 0.02 * 0.003:.12g} optimizer.scale_lr=none"
+    rates = f"optimizer.lr={lr:.12g} optimizer.adamw_lr={lr:.12g} optimizer.scale_lr=none"
+    rates += " optimizer.scale_steps=none"
     assert last.startswith("python train.py model=mlp trainer=cpu logger=none optimizer=muon ")
     assert last.endswith(rates)
 
@@ -96,12 +99,12 @@ def test_training_at_auto_is_bit_for_bit_the_training_at_that_number(run, capsys
     lr = found_lr(auto)
     rates = [f"optimizer.lr={lr!r}"]
     if "optimizer=muon" in overrides:
-        rates.append(f"optimizer.adamw_lr={lr / 0.02 * 0.002:.12g}")
+        rates += [f"optimizer.adamw_lr={lr / 0.04 * 0.002:.12g}", "optimizer.scale_steps=none"]
     given = run(*overrides, *SHORT, *EPOCHS, *rates, name="given")
     assert same_weights(auto, given)
     for one, other in zip(table(auto / "metrics.csv"), table(given / "metrics.csv"), strict=True):
         assert one == other
-    assert results.read(auto)["samples"] == results.read(given)["samples"]
+    assert results.read(auto).samples == results.read(given).samples
 
 
 def test_a_resume_goes_on_with_the_lr_that_was_found(run, tmp_path):
@@ -127,7 +130,7 @@ def test_a_run_that_began_with_a_number_cannot_go_on_with_auto(run):
 def test_an_interrupt_inside_the_test_ends_the_run_and_saves_nothing(tmp_path):
     overrides = (*SMALL, "optimizer.lr=auto", *SHORT)
     assert run_here(tmp_path / "auto", *overrides, callbacks=[InterruptAt(5)]) == 143
-    assert results.read(tmp_path / "auto")["status"] == "interrupted"
+    assert results.read(tmp_path / "auto").status == "interrupted"
     assert not (tmp_path / "auto" / "checkpoints").exists()
     assert run_here(tmp_path / "find", *overrides, "mode=find_lr", callbacks=[InterruptAt(5)]) == 143
 
@@ -188,7 +191,7 @@ def test_a_module_that_configures_its_own_optimizer_is_refused(tmp_path):
     run = built(tmp_path, *SHORT)
     own = type("Own", (type(run.module),), {"configure_optimizers": lambda self: torch.optim.SGD(self.parameters())})
     run.module.__class__ = own
-    with pytest.raises(ConfigError, match=r"model=Own: configures its optimizer itself.*configure_optimizers = kasoku"):
+    with pytest.raises(ConfigError, match=r"model=Own: configures its optimizer itself.*model.recipe=override"):
         lr_finder.range_test(run)
 
 
@@ -210,4 +213,4 @@ def test_wrong_settings_are_refused_before_torch_is_needed(overrides, words):
 
 
 def test_every_mode_of_the_table_is_there():
-    assert set(modes.MODES) == {"train", "preview", "find_lr", "test"}
+    assert set(modes.MODES) == {"train", "preview", "find_lr", "test", "export"}

@@ -2,6 +2,7 @@
 
 import csv
 import logging
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -9,13 +10,13 @@ import pytest
 import torch
 from torch import nn
 
-from kasoku.config.build import build_recipe
+from kasoku.command.build import build_recipe
+from kasoku.config.directory import overrides_of
 from kasoku.durations import Clock
 from kasoku.faults import ConfigError
 from kasoku.optim.groups import Groups
 from kasoku.optim.muon import Muon, kinds
 from kasoku.recipe import Recipe
-from kasoku.training.directory import overrides_of
 from tests.conftest import composed, run_here
 
 SGD = partial(torch.optim.SGD, lr=0.1)
@@ -38,11 +39,13 @@ def test_the_base_lr_is_multiplied_by_the_ratio_or_its_root(scale_lr, samples, e
 
 
 def test_all_rates_of_an_optimizer_with_several_are_multiplied():
-    """Muon's adamw_lr too, also where it stands at its default; and the groups keep their own multipliers."""
+    """Muon's adamw_lr too; and the groups keep their own multipliers."""
     groups = Groups(kinds=kinds, rules=[{"match": "0.*", "lr": 0.5}])
     net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2))
     plain, scaled = (
-        Recipe(partial(Muon, lr=0.02), groups=groups, scale_lr=name).configure(net, Clock(total=9, samples=192))
+        Recipe(partial(Muon, lr=0.02, adamw_lr=0.003), groups=groups, scale_lr=name).configure(
+            net, Clock(total=9, samples=192)
+        )
         for name in ("none", "linear")
     )
     before, after = ([group["lr"] for group in made["optimizer"].param_groups] for made in (plain, scaled))
@@ -51,7 +54,10 @@ def test_all_rates_of_an_optimizer_with_several_are_multiplied():
 
 
 def test_with_lr_keeps_the_ratio_of_the_other_rates():
-    assert Recipe(partial(Muon, lr=0.02)).with_lr(0.012).optimizer.keywords == {"lr": 0.012, "adamw_lr": 0.0018}
+    assert Recipe(partial(Muon, lr=0.02, adamw_lr=0.003)).with_lr(0.012).optimizer.keywords == {
+        "lr": 0.012,
+        "adamw_lr": 0.0018,
+    }
 
 
 def test_data_without_a_batch_size_and_wrong_names_are_refused():
@@ -77,9 +83,26 @@ def test_a_resume_takes_the_batch_of_the_present_command(run):
     assert lrs(directory) == {0.1, 0.2}
 
 
+ONLY_BATCH = ("optimizer.scale_lr=sqrt", "optimizer.scale_steps=none")
+
+
+@pytest.mark.parametrize(("steps", "factor"), [(100, 2), (400, 1), (900, 2 / 3), (40, 2), (10**6, 1 / 2)])
+def test_the_lr_falls_with_the_root_of_the_runs_length(steps, factor):
+    """From twice to half of what is written for 400 steps; every lr alike."""
+    net, recipe = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)), build_recipe(composed("optimizer=muon"))
+    rates = {g["name"]: g["initial_lr"] for g in recipe.configure(net, Clock(total=steps))["optimizer"].param_groups}
+    plain = replace(recipe, scale_steps="none").configure(net, Clock(total=steps))["optimizer"].param_groups
+    assert rates == pytest.approx({group["name"]: factor * group["initial_lr"] for group in plain})
+
+
+def test_a_run_of_unknown_length_has_the_lr_as_written():
+    recipe = build_recipe(composed("optimizer=muon", "scheduler=constant", "warmup=none"))
+    assert recipe.lr_scale(Clock(total=None)) == 1
+
+
 def test_nothing_but_the_rates_changes():
     """Of a recipe as the configuration makes it."""
-    recipe = build_recipe(composed("optimizer=muon", "optimizer.scale_lr=sqrt", "optimizer.weight_decay=0.3"))
+    recipe = build_recipe(composed("optimizer=muon", *ONLY_BATCH, "optimizer.weight_decay=0.3"))
     scaled = recipe.with_lr(0.1).optimizer.keywords
     changed = {name for name, value in recipe.optimizer.keywords.items() if scaled[name] != value}
     assert changed == {"lr", "adamw_lr"}

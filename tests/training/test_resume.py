@@ -3,17 +3,19 @@
 import csv
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import Callback
 
 from kasoku import results
 from kasoku.config import resuming
+from kasoku.config.directory import claim, overrides_of
 from kasoku.faults import ConfigError
-from kasoku.training.directory import overrides_of
-from tests.conftest import SMALL, run_here
+from tests.conftest import SMALL, composed, run_here
 
 COMMON = ("trainer.max_epochs=4", "trainer.log_every_n_steps=1", "model.net.dropout=0.2")
 
@@ -29,9 +31,9 @@ class SignalAt(Callback):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def resumed(directory: Path, *new: str) -> int:
+def resumed(directory: Path, *new: str, callbacks: Sequence[Callback] = ()) -> int:
     """What `python train.py resume=directory *new` runs."""
-    return run_here(directory, *overrides_of(directory), *new, f"resume={directory}")
+    return run_here(directory, *overrides_of(directory), *new, f"resume={directory}", callbacks=callbacks)
 
 
 def weights(directory: Path) -> dict[str, torch.Tensor]:
@@ -49,12 +51,12 @@ def test_a_resumed_run_ends_with_the_weights_of_the_straight_run(tmp_path, cut):
     overrides = (*SMALL, *COMMON)
     assert run_here(tmp_path / "straight", *overrides) == 0
     assert run_here(tmp_path / "cut", *overrides, callbacks=[SignalAt(cut)]) == 143
-    assert results.read(tmp_path / "cut")["status"] == "interrupted"
+    assert results.read(tmp_path / "cut").status == "interrupted"
     assert resumed(tmp_path / "cut") == 0
     straight, cut_and_resumed = weights(tmp_path / "straight"), weights(tmp_path / "cut")
     assert all(torch.equal(straight[name], cut_and_resumed[name]) for name in straight)
     assert steps_and_losses(tmp_path / "cut") == steps_and_losses(tmp_path / "straight")
-    assert results.read(tmp_path / "cut")["samples"] == results.read(tmp_path / "straight")["samples"]
+    assert results.read(tmp_path / "cut").samples == results.read(tmp_path / "straight").samples
 
 
 def test_a_changed_horizon_is_exact_from_the_first_resumed_step(tmp_path):
@@ -98,3 +100,19 @@ def test_the_stored_command_comes_first(tmp_path):
         "trainer.max_epochs=3",
         f"hydra.run.dir={tmp_path}",
     ]
+
+
+def test_a_value_that_changed_since_is_refused_but_for_what_a_sweep_reads(tmp_path):
+    claim(tmp_path, OmegaConf.to_yaml(composed()), [])
+    assert resuming.changes(tmp_path, composed("optimizer.search.lr='interval(1,2)'", "sweeper.workers=3"), []) == []
+    with pytest.raises(ConfigError, match=r"optimizer\.lr=0\.5: was 0\.003 in this run"):
+        resuming.changes(tmp_path, composed("optimizer.lr=0.5"), [])
+
+
+def test_a_change_that_nobody_named_is_refused(tmp_path):
+    """A file in conf/ said something else when the run began. Mutant: `silent = []` in `changes`."""
+    run_here(tmp_path, *SMALL, "trainer.max_epochs=1")
+    path = tmp_path / "config.yaml"
+    path.write_text(path.read_text().replace("final_factor: 0.0", "final_factor: 0.5"))
+    with pytest.raises(ConfigError, match=r"scheduler.final_factor=0.0: was 0.5 in this run"):
+        resumed(tmp_path, "trainer.max_epochs=2")

@@ -12,7 +12,8 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from kasoku.config.build import build_module, build_recipe, make
+from kasoku.command.build import build_module, build_recipe
+from kasoku.command.make import make
 from kasoku.faults import ConfigError
 from kasoku.recipe import Recipe
 from kasoku.training import speedups

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -11,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from kasoku import results
-from kasoku.training import wandb_run
+from kasoku.training import wandb_server
 from tests.conftest import command, run_here
+from tests.training.test_run import lr_by_step
 
 SMALL = ("model=mlp", "trainer=cpu", "trainer.max_epochs=3", "trainer.log_every_n_steps=1")
 
@@ -70,7 +72,7 @@ def test_every_step_and_the_best_of_each_metric_are_there(finished):
         if line.startswith("  ") and len(line.split()) > 1
     )
     assert float(lines["best/val/loss"]) == pytest.approx(min(losses))
-    assert float(lines["best/val/acc"]) == pytest.approx(results.read(finished)["best"]["value"])
+    assert float(lines["best/val/acc"]) == pytest.approx(results.read(finished).best.value)
     assert lines["trainer/global_step"].strip() == "57"
 
 
@@ -94,22 +96,20 @@ def test_without_a_key_it_is_offline_and_a_mode_chosen_stands(monkeypatch, tmp_p
     for name in ("WANDB_API_KEY", "WANDB_MODE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
-    assert wandb_run._mode("auto") == "offline"
-    assert wandb_run._mode("disabled") == "disabled"
+    assert wandb_server.decided("auto") == "offline"
+    assert wandb_server.decided("disabled") == "disabled"
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    assert wandb_run._mode("auto") == "disabled"
+    assert wandb_server.decided("auto") == "disabled"
 
 
-def test_with_a_key_the_server_decides_within_a_second(monkeypatch):
-    """A listening socket stands for the server; a closed port for a network that is not there."""
-    monkeypatch.delenv("WANDB_MODE", raising=False)
-    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+def test_a_server_that_is_not_there_is_not_waited_for(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{port}")
-        assert wandb_run._mode("auto") == "online"
-    assert wandb_run._mode("auto") == "offline"
-    assert wandb_run.PATIENCE <= 1
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{port}")
+    assert wandb_server.decided("auto") == "offline"
+    assert wandb_server.PATIENCE <= 1
 
 
 def test_a_key_in_netrc_counts(monkeypatch, tmp_path):
@@ -117,4 +117,57 @@ def test_a_key_in_netrc_counts(monkeypatch, tmp_path):
     monkeypatch.setenv("WANDB_BASE_URL", "http://wandb.example.org")
     (tmp_path / "netrc").write_text("machine wandb.example.org login user password secret\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    assert wandb_run._has_key()
+    assert wandb_server.key() is not None
+
+
+def of_type(directory: Path, kind: str) -> list[dict]:
+    return [record[kind] for record in inspect(directory) if record["type"] == kind]
+
+
+def test_each_row_has_samples_and_seconds_for_an_axis(finished):
+    rows = [entry["item"] for entry in of_type(finished, "history") if "train/loss" in entry["item"]]
+    losses = [row for row in rows if "lr" in row]
+    assert [row["samples"] for row in losses] == [64 * (i + 1) for i in range(57)]
+    seconds = [row["train_seconds"] for row in losses]
+    assert seconds == sorted(seconds)
+    assert seconds[0] > 0
+    evaluated = [entry["item"] for entry in of_type(finished, "history") if "val/acc" in entry["item"]]
+    assert [row["samples"] for row in evaluated] == [64 * 19 * (i + 1) for i in range(3)]
+
+
+def test_the_targets_metric_is_kept_at_its_best_by_its_own_direction(finished):
+    defined = {entry.get("name"): entry for entry in of_type(finished, "metric")}
+    assert defined["val/acc"]["summary"] == {"max": True}
+    assert defined["val/acc"]["step_metric"] == "trainer/global_step"
+
+
+def test_the_parameter_groups_are_a_table_from_the_start(finished):
+    table = next(finished.glob("wandb/offline-run-*/files/media/html/parameter_groups*.html")).read_text()
+    assert "<th>name<th>tensors<th>parameters<th>lr<th>weight_decay" in table
+    assert re.findall(r"<tr><td>(\w+)", table) == ["decay", "no_decay"]
+
+
+def test_the_schedule_is_a_picture_from_the_start(finished):
+    text = next(finished.glob("wandb/offline-run-*/files/media/html/schedule*.html")).read_text()
+    (line,) = re.findall(r'<polyline points="([^"]+)"', text)
+    points = [tuple(map(float, point.split(","))) for point in line.split()]
+    lrs = lr_by_step(finished)
+    highest = max(lrs.values())
+    assert [points[0][0], points[-1][0]] == [0.0, 639.0]
+    for step, (_, y) in enumerate(points[: len(lrs)]):
+        assert 110 - 80 * lrs[step] / highest == pytest.approx(y, abs=0.06)
+
+
+def test_tags_and_the_best_checkpoint_where_they_are_asked_for(tmp_path):
+    lines = ("logger=wandb", "tags=[baseline,new data]", "logger.wandb.log_model=true")
+    assert run_here(tmp_path / "run", *SMALL, *lines) == 0
+    (run,) = of_type(tmp_path / "run", "run")
+    assert run["tags"] == ["baseline", "new data"]
+    (model,) = [one for one in of_type(tmp_path / "run", "artifact") if one["type"] == "model"]
+    assert [file["path"] for file in model["manifest"]["contents"]] == ["best.ckpt"]
+
+
+def test_tags_that_w_and_b_would_refuse_are_refused_before_the_run(tmp_path):
+    done = command(*SMALL, "logger=wandb", f"tags=[{'x' * 65}]", cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("tags")) == (2, 1), done.stderr
+    assert command(*SMALL, "logger=none", "tags=[1]", cwd=tmp_path).returncode == 2

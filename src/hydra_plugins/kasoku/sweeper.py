@@ -1,6 +1,9 @@
 """The sweeper behind `-m`. Hydra imports this module for every command, so nothing heavy is imported here."""
 
+from typing import Any
+
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
@@ -14,18 +17,24 @@ ConfigStore.instance().store(
 
 
 class KasokuSweeper(Sweeper):
-    """Hands the command over to `kasoku.search`, which reads the configuration's `sweeper`, `search` and `launcher`."""
+    """Reads what the command orders, checks it, and has `kasoku.search.sweep` run it."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self._loader, self._config = hydra_context.config_loader, config
+        self._loader, self._config, self._task = hydra_context.config_loader, config, task_function
 
     def sweep(self, arguments: list[str]) -> None:
-        """Run the sweep.
+        """Run the sweep that the overrides `arguments` describe.
 
         Raises:
-            ConfigError: it cannot be run.
-            SystemExit: with the sweep's exit code; Hydra drops what a sweeper returns.
+            ConfigError: before the first trial, if the sweep cannot be run or none of its trials can.
+            SystemExit: with the sweep's exit code, 0 if any trial finished; Hydra drops what a sweeper returns.
         """
-        from kasoku.search.sweep import sweep
+        from kasoku.search import order as orders
 
-        raise SystemExit(sweep(self._config, self._loader, arguments))
+        HydraConfig.instance().set_config(self._config)
+        task: Any = self._task  # see kasoku.config.compose.leave_to_hydra
+        order = orders.read(self._config, self._loader, arguments, task.trusted, task.typed)
+        failing = orders.check_jobs(order)
+        from kasoku.search.sweep import run  # Optuna is imported here, not earlier
+
+        raise SystemExit(run(order, failing))

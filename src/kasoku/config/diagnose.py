@@ -1,35 +1,61 @@
-"""Why a command line cannot be composed: every wrong group, option, key, value and file in one message.
+"""Diagnosis of a command line: every wrong group, option, key, value and file in one message.
 
 Hydra stops at its first fault. Here what is right about a command is composed, and the rest is held against it.
 """
 
 import argparse
-from collections.abc import Container, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+import copy
+from collections.abc import Collection, Container, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hydra import version
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import IConfigRepository
-from hydra._internal.utils import create_config_search_path, get_args_parser
-from hydra.core.config_search_path import SearchPathQuery
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, ValueType
-from hydra.core.utils import setup_globals
 from hydra.errors import HydraException
-from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from kasoku.config.checks import check
+from kasoku import home
+from kasoku.config import checks, compose, replaced
+from kasoku.config.compose import Command, Groups
 from kasoku.config.hydra_errors import fault_of, is_of_composition
-from kasoku.config.keys import Composed, choose
-from kasoku.config.trust import faults_of_hydra, faults_of_targets, trusted
+from kasoku.config.hydra_node import faults_of_hydra, settle
+from kasoku.config.overrides import Composed, choose
+from kasoku.config.places import faults_of_places, faults_of_sweep, said
+from kasoku.config.tree import plain
+from kasoku.config.trust import faults_of_targets, trusted
 from kasoku.faults import MISSING, ConfigError, Fault
 
-PRIMARY = "train"
+
+def composed(command: Command, trusted: Sequence[str]) -> DictConfig:
+    """The configuration of `command`, composed once and found without a fault, with Hydra's own node.
+
+    Raises:
+        ConfigError: every fault that shows without torch.
+    """
+    cfg, faults = _judged(command, trusted)
+    if faults or cfg is None:
+        raise ConfigError(*faults)
+    return cfg
+
+
+def examine(
+    argv: Sequence[str],
+    conf_dir: Path | str,
+    typed: Sequence[str] | None = None,
+    allowed: Sequence[str] | None = None,
+) -> list[Fault]:
+    """Every fault of the command `argv` that shows without torch; `conf_dir` holds train.yaml.
+
+    The values of a sweep (-m) are left to its jobs, each of which is checked on its own. All of `argv` counts as typed
+    by hand where `typed` does not say what was; `allowed` is what the command trusts, if it was read before.
+    """
+    try:
+        allowed = trusted(conf_dir) if allowed is None else allowed
+    except Exception as error:  # train.yaml itself
+        if not is_of_composition(error):
+            raise
+        return [fault_of(error)]
+    return _judged(Command(argv, conf_dir, typed), allowed)[1]
 
 
 def explain(error: Exception, argv: Sequence[str], conf_dir: Path | str) -> ConfigError | None:
@@ -41,72 +67,92 @@ def explain(error: Exception, argv: Sequence[str], conf_dir: Path | str) -> Conf
     return ConfigError(*(examine(argv, conf_dir) or [fault_of(error)]))
 
 
-def examine(argv: Sequence[str], conf_dir: Path | str) -> list[Fault]:
-    """Every fault of the command `argv` that shows without torch; `conf_dir` holds train.yaml.
+def faults_of_trial(cfg: DictConfig, trusted: Sequence[str], typed: Sequence[str]) -> list[Fault]:
+    """Every fault of the composed configuration of a trial that shows without torch."""
+    with compose.as_current(cfg):
+        return checks.check(cfg) + _foreign(cfg, trusted, said(typed), has_directory=True)
 
-    The values of a sweep (-m) are left to its jobs, each of which is checked on its own.
-    """
-    args, rest = get_args_parser().parse_known_args(argv)
-    faults = _wrong_flags(args, rest)
+
+def _foreign(cfg: DictConfig, trusted: Sequence[str], said: Collection[str], has_directory: bool) -> list[Fault]:
+    """The faults of what a configuration calls and where it writes, which may come from somebody else."""
+    hydra, values = cfg.hydra, plain(cfg)[0]
+    directory = Path(str(OmegaConf.select(hydra, "runtime.output_dir", throw_on_missing=False) or hydra.sweep.dir))
+    return [
+        *faults_of_targets(values, trusted),
+        *faults_of_hydra(hydra, trusted, said, has_directory),
+        *faults_of_places(values, directory, said),
+        *faults_of_sweep(values, directory, said),
+    ]
+
+
+def _judged(command: Command, trusted: Sequence[str]) -> tuple[DictConfig | None, list[Fault]]:
+    faults = _wrong_flags(command.args, command.rest)
     if any(fault.key.startswith("--config") for fault in faults):
-        return faults
+        return None, faults
     try:
-        return faults + _Command(args, Path(conf_dir).resolve()).faults()
+        if packages := compose.foreign_packages(command):
+            fix = "say so on the command line: hydra.searchpath=[...]"
+            return None, [*faults, *(Fault("hydra.searchpath", text, "imports a package", fix) for text in packages)]
+        cfg, found = _Judge(command, trusted).judged()
+        return cfg, faults + found
+    except RecursionError:
+        must = "go in a circle: a file of the configuration names itself, or one that names it"
+        return None, [*faults, Fault("defaults", MISSING, must)]
     except Exception as error:
         if not is_of_composition(error):
             raise
-        return [*faults, fault_of(error)]
+        return None, [*faults, fault_of(error)]
 
 
 def _wrong_flags(args: argparse.Namespace, rest: Sequence[str]) -> list[Fault]:
     flags = [word for word in rest if word.startswith("-")]
-    faults = [
-        Fault(flag, MISSING, "is no option of train.py", f"to set a value: {flag.strip('-').partition('=')[0]}=VALUE")
-        for flag in flags
-    ]
-    late = [word for word in rest if "=" in word and word not in flags]
+    rerun, program = args.experimental_rerun, home.program().split()[-1]
+    faults = [Fault("--experimental-rerun", rerun, "runs whatever the file holds", "resume=RUN")] if rerun else []
     faults += [
-        Fault(word, MISSING, "stands apart from the others", "write all KEY=VALUE side by side") for word in late
+        Fault(flag, MISSING, f"is no option of {program}", f"to set a value: {flag.strip('-').partition('=')[0]}=VALUE")
+        for flag in flags
     ]
     if args.config_dir and not Path(args.config_dir).is_dir():
         faults.append(Fault("--config-dir", args.config_dir, "there is no such folder"))
     return faults
 
 
-class _Command:
-    """A command line, and where its configuration is read from."""
+@dataclass(frozen=True)
+class _Judge:
+    """Holds a command against the configuration that it composes."""
 
-    def __init__(self, args: argparse.Namespace, conf_dir: Path):
-        self.conf_dir = conf_dir
-        self.name = args.config_name or PRIMARY
-        self.multirun = args.multirun or "hydra.mode=MULTIRUN" in args.overrides
-        self.shown_only = bool(args.cfg or args.info or args.hydra_help or args.shell_completion)
-        self.lines: list[str] = args.overrides
-        self.loader = loader_of(args, conf_dir)
+    command: Command
+    trusted: Sequence[str]
 
-    def faults(self) -> list[Fault]:
-        overrides, faults = _read(self.lines)
+    def judged(self) -> tuple[DictConfig | None, list[Fault]]:
+        """The configuration, composed once of what is right about the command, and every fault."""
+        lines, spaced = _joined(self.command.lines)
+        overrides, faults = _read(lines)
+        faults += spaced
         faults += [fault for override in overrides if (fault := self._wrong_sweep(override))]
-        search = searchpath([str(override.input_line) for override in overrides])
-        repository = self.loader._parse_overrides_and_create_caching_repo(self.name, search)[1]
-        choices = [override for override in overrides if _is_choice(override, repository)]
+        groups = self.command.groups()
+        choices = [override for override in overrides if _is_choice(override, groups)]
         values = [override for override in overrides if override not in choices]
-        chosen = [(override.key_or_group, *choose(override, repository)) for override in choices]
+        chosen = [(override.key_or_group, *choose(override, groups)) for override in choices]
         undecided = {group for group, line, _ in chosen if line is None}
+        search = compose.searchpath([str(override.input_line) for override in overrides])
         cfg, wrong = self._compose([*search, *(line for _, line, _ in chosen if line)])
         faults += [fault for _, _, of_choice in chosen for fault in of_choice] + wrong
         if cfg is None:
-            return faults
-        groups = [group for group in repository.get_group_options("", ObjectType.GROUP) if group != "hydra"]
-        faults += self._apply(values, Composed(cfg, groups), undecided)
-        found = [] if self.shown_only else self._check(cfg, values)
-        return faults + [fault for fault in found if fault.key.split(".")[0] not in undecided]
+            return None, faults
+        faults += self._apply(values, Composed(cfg, groups.inside()), undecided)
+        replaced.drop(cfg, self.command.lines)
+        compose.note_overrides(cfg, overrides)
+        if not self.command.is_sweep:
+            compose.settle_directory(cfg)
+        found = self._faults_of(cfg, values)
+        return cfg, faults + [fault for fault in found if fault.key.split(".")[0] not in undecided]
 
     def _wrong_sweep(self, override: Override) -> Fault | None:
         key, _, values = str(override.input_line).partition("=")
         if not override.is_sweep_override():
             return None
-        if self.multirun:
+        if self.command.is_sweep:
             must = "Hydra's own keys take one value"
             return Fault(key, values, must) if override.is_hydra_override() else None
         is_list = override.value_type is ValueType.SIMPLE_CHOICE_SWEEP and "." in key
@@ -116,7 +162,7 @@ class _Command:
     def _compose(self, lines: Sequence[str]) -> tuple[DictConfig | None, list[Fault]]:
         """The configuration of those of `lines` that compose, and the faults of the others."""
         try:
-            return self._load(lines), []
+            return self.command.load(lines), []
         except Exception as error:
             if not is_of_composition(error):
                 raise
@@ -124,18 +170,14 @@ class _Command:
         good, faults = list[str](), list[Fault]()
         for line in lines:
             try:
-                self._load([*good, line])
+                self.command.load([*good, line])
                 good.append(line)
             except Exception as error:
                 faults.append(fault_of(error, OverridesParser.create().parse_override(line)))
         try:
-            return self._load(good), faults
+            return self.command.load(good), faults
         except Exception:
             return None, [fault_of(first)]
-
-    def _load(self, lines: Sequence[str]) -> DictConfig:
-        mode = RunMode.MULTIRUN if self.multirun else RunMode.RUN
-        return self.loader.load_configuration(self.name, list(lines), mode, validate_sweep_overrides=False)
 
     def _apply(self, values: Sequence[Override], composed: Composed, undecided: Container[str]) -> list[Fault]:
         """Set `values` in `composed`, and return the faults of those whose keys do not exist.
@@ -150,38 +192,53 @@ class _Command:
                 faults += [replace(fault, fix=f"{fault.fix} {fix}".strip()) if open_ended else fault]
             elif not override.is_sweep_override():
                 try:
-                    ConfigLoaderImpl._apply_overrides_to_config([override], composed.cfg)
+                    compose.apply(override, composed.cfg)
                 except HydraException as error:
                     faults.append(fault_of(error, override))
-        return faults if self.multirun else [f for f in faults if f.key.split(".")[0] not in undecided]
+        is_sweep = self.command.is_sweep
+        return faults if is_sweep else [f for f in faults if f.key.split(".")[0] not in undecided]
 
-    def _check(self, cfg: DictConfig, values: Sequence[Override]) -> list[Fault]:
+    def _no_mappings(self) -> Iterator[Fault]:
+        """Options of the user's own whose file holds something else than keys and values, which Hydra leaves out."""
+        for line in self.command.lines if self.command.args.config_dir else ():
+            group, _, option = line.lstrip("+").partition("=")
+            path = Path(self.command.args.config_dir, group, f"{option}.yaml")
+            if path.is_file() and path.read_text().lstrip().startswith(("- ", "[")):
+                yield Fault(group, option, f"{path} must hold keys and values")
+
+    def _faults_of(self, cfg: DictConfig, values: Sequence[Override]) -> list[Fault]:
         """The faults of what is composed. Of a sweep only those of values that all its jobs have from the command."""
-        allowed = trusted(self.conf_dir)
-        with _as_current(cfg):
-            faults, untrusted = check(cfg), faults_of_targets(cfg, allowed) + faults_of_hydra(cfg.hydra, allowed)
-        if self.multirun:
-            given = {override.key_or_group for override in values if not override.is_sweep_override()}
-            given.discard("resume")  # is the sweep's, not that of a run
-            faults = [fault for fault in faults if fault.key in given]
-        return faults + untrusted
+        if self.command.shows_only:
+            return []
+        typed, of_run = self.command.typed, cfg
+        is_resumed = any(line.startswith("resume=") for line in typed)
+        if self.command.is_sweep:
+            of_run = copy.copy(cfg)
+            of_run.resume = None  # a sweep's is its own
+        with compose.as_current(cfg):
+            wrong = [*self._no_mappings(), *checks.check(of_run)]
+            untrusted = _foreign(cfg, self.trusted, said(typed) | ({"resume"} if is_resumed else set()), is_resumed)
+            if not (untrusted or self.command.is_sweep):
+                settle(cfg)
+        if not self.command.is_sweep:
+            return wrong + checks.of_a_sweep(self.command.lines) + untrusted
+        given = {override.key_or_group for override in values if not override.is_sweep_override()}
+        return [fault for fault in wrong if fault.key in given] + untrusted
 
 
-def loader_of(args: argparse.Namespace, conf_dir: Path) -> ConfigLoaderImpl:
-    """What reads the configuration of a command, from `conf_dir` and the folders that its flags name."""
-    version.setbase("1.3")
-    setup_globals()
-    path = args.config_path or str(conf_dir)
-    search_path = create_config_search_path(path if "://" in path else str(conf_dir.parent / path))
-    if args.config_dir:
-        folder = Path(args.config_dir).absolute()
-        search_path.prepend("command-line", f"file://{folder}", SearchPathQuery(provider="schema"))
-    return ConfigLoaderImpl(search_path)
-
-
-def searchpath(lines: Sequence[str]) -> list[str]:
-    """Those of the overrides that say where more configuration lies."""
-    return [line for line in lines if line.lstrip("+").startswith("hydra.searchpath=")]
+def _joined(lines: Sequence[str]) -> tuple[list[str], list[Fault]]:
+    """`lines` with what spaces around an = have parted put together, and a fault for each."""
+    joined, faults, words = list[str](), list[Fault](), list(lines)
+    while words:
+        parts = [words.pop(0)]
+        if "=" not in parts[0] and words and words[0].startswith("="):
+            parts.append(words.pop(0))
+        if parts[-1].endswith("=") and words and "=" not in words[0]:
+            parts.append(words.pop(0))
+        joined.append("".join(parts))
+        if len(parts) > 1:
+            faults.append(Fault(" ".join(parts), MISSING, "has spaces around =", f"write {joined[-1]}"))
+    return joined, faults
 
 
 def _read(lines: Sequence[str]) -> tuple[list[Override], list[Fault]]:
@@ -199,22 +256,11 @@ def _unreadable(line: str, error: HydraException) -> Fault:
     if not equals:
         return Fault(line, MISSING, "is no override", "write KEY=VALUE")
     reason = str(error).splitlines()[0]
-    return Fault(
-        key, value, f"cannot be read: {reason}", f"""a text with special characters is quoted: '{key}="{value}"'"""
-    )
+    fix = f"""a text with special characters is quoted: '{key}="{value}"'"""
+    if "NoneType is incompatible" in reason:
+        reason, fix = "Hydra's functions take no null", f"list the values: {key}={value.partition('(')[2].rstrip(')')}"
+    return Fault(key, value, f"cannot be read: {reason}", fix)
 
 
-def _is_choice(override: Override, repository: IConfigRepository) -> bool:
-    return repository.group_exists(override.key_or_group) and not isinstance(override.value(), dict)
-
-
-@contextmanager
-def _as_current(cfg: DictConfig) -> Iterator[None]:
-    """`cfg` as what ${hydra:...} reads."""
-    current = HydraConfig.instance()
-    before = current.cfg
-    current.set_config(cfg)
-    try:
-        yield
-    finally:
-        current.cfg = before
+def _is_choice(override: Override, groups: Groups) -> bool:
+    return override.key_or_group in groups and not isinstance(override.value(), dict)

@@ -1,4 +1,4 @@
-"""What Hydra, OmegaConf and the YAML reader raise, said as a fault."""
+"""Errors of Hydra, OmegaConf and the YAML reader, said as faults."""
 
 import os
 import re
@@ -10,14 +10,18 @@ import yaml
 from hydra.core.override_parser.types import Override
 from hydra.errors import InstantiationException, MissingConfigException
 
-from kasoku.faults import MISSING, Fault, unknown
+from kasoku import home
+from kasoku.faults import MISSING, Fault, nearest, unknown
 
 COMPOSERS = ("hydra", "omegaconf", "yaml", "antlr4")
+NOT_THERE = re.compile(r"In '(.+?)': Could not load '(.+?)'")
+PACKAGED = re.compile(r"In '(.+?)': Could not override '(\w+)@[\w.]+'")
+NOT_OVERRIDDEN = re.compile(r"In '(.+?)': Could not override '/?([\w/]+)'")
 NOT_CHOSEN = re.compile(r"You must specify '(.+?)'")
 
 
 def is_of_composition(error: BaseException) -> bool:
-    """Whether `error` was raised while a configuration was read and composed, and not by what it builds."""
+    """True if `error` was raised while a configuration was read and composed, and not by what it builds."""
     if isinstance(error, InstantiationException):
         return False
     frames = [frame for frame, _ in walk_tb(error.__traceback__)]
@@ -32,10 +36,12 @@ def fault_of(error: BaseException, override: Override | None = None) -> Fault:
         return _in_file(error)
     if isinstance(error, MissingConfigException) and error.options:
         return _no_option(error, override)
+    text = _text(error)
+    if in_file := _in_defaults(text):
+        return in_file
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         must = "there is no such primary configuration in the folder"
         return Fault("--config-name", Path(error.missing_cfg_file).name, must)
-    text = _text(error)
     if chosen := NOT_CHOSEN.match(text):
         options = " ".join(text.split("\t")[1:])
         return Fault(chosen[1], MISSING, f"nothing is chosen, the options are: {' '.join(options.split())}")
@@ -46,10 +52,28 @@ def fault_of(error: BaseException, override: Override | None = None) -> Fault:
     return Fault(where, MISSING, f"cannot be composed: {text.splitlines()[0]}")
 
 
+def _in_defaults(text: str) -> Fault | None:
+    """The fault of a file's defaults list, if `text` is about one."""
+    if missing := NOT_THERE.match(text):
+        return Fault(f"{missing[1]}.yaml", MISSING, f"its defaults list names {missing[2]}, and there is no such file")
+    if packaged := PACKAGED.match(text):
+        must = f"overrides {packaged[2]}, which is outside of its own group"
+        return Fault(f"{packaged[1]}.yaml", MISSING, must, "begin the file with the line # @package _global_")
+    if unmatched := NOT_OVERRIDDEN.match(text):
+        file, group = unmatched.groups()
+        meant = nearest(group, [folder.name for folder in home.conf_dir().iterdir()])
+        fix = (
+            f"did you mean {meant}?" if meant else f"to choose one anew, leave the word override out: /{group}: OPTION"
+        )
+        return Fault(f"{file}.yaml", MISSING, f"its defaults list overrides {group}, of which nothing is chosen", fix)
+    return None
+
+
 def typed(override: Override) -> tuple[str, object]:
     """The key as it was typed, with its + or ~, and the value; MISSING if there is none."""
-    key, equals, _ = str(override.input_line).partition("=")
-    return key, override.value() if equals else MISSING
+    key, equals, text = str(override.input_line).partition("=")
+    value = text if override.is_sweep_override() else override.value()
+    return key, value if equals else MISSING
 
 
 def _must_and_fix(text: str, override: Override) -> tuple[str, str]:
@@ -58,7 +82,7 @@ def _must_and_fix(text: str, override: Override) -> tuple[str, str]:
         return "nothing of this group is chosen so far", f"write +{line}"
     if text.startswith("Multiple values for"):
         return "an option of this group is chosen already", f"write {line.lstrip('+')}"
-    return f"cannot be applied: {text.splitlines()[0]}", ""
+    return f"cannot be applied: {' '.join(text.partition(chr(10) * 2)[0].split())}", ""
 
 
 def _in_file(error: yaml.MarkedYAMLError) -> Fault:

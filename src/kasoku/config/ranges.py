@@ -1,4 +1,4 @@
-"""What the values of a configuration must satisfy, by their keys: what can be said before torch is imported.
+"""The ranges of a configuration's values by their keys, as far as they can be told before torch is imported.
 
 The arguments of schedules, warmups, nets, data and user classes state their ranges themselves, see `faults.check_call`.
 """
@@ -6,7 +6,9 @@ The arguments of schedules, warmups, nets, data and user classes state their ran
 import re
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Interval, Le, Predicate
+from annotated_types import Ge, Gt, Interval, Le, MinLen, Predicate
+
+from kasoku.files import Format
 
 Count = Annotated[int, Ge(1)]
 NotNegative = Annotated[float, Ge(0)]
@@ -21,10 +23,10 @@ def is_name(value: str) -> bool:
 
 
 def is_time(value: str | dict[str, Any]) -> bool:
-    """a time as DD:HH:MM:SS, such as 00:01:30:00"""
+    """a time above 0 as DD:HH:MM:SS, such as 00:01:30:00"""
     if isinstance(value, dict):
-        return bool(value) and value.keys() <= {"days", "hours", "minutes", "seconds"}
-    return re.fullmatch(r"\d+:\d\d:\d\d:\d\d", value) is not None
+        return any(value.values()) and value.keys() <= {"days", "hours", "minutes", "seconds"}
+    return re.fullmatch(r"\d+:\d\d:\d\d:\d\d", value) is not None and bool(value.strip("0:"))
 
 
 def is_strategy(value: str) -> bool:
@@ -42,11 +44,14 @@ Batches = Annotated[int, Ge(0)] | Annotated[float, Interval(ge=0, le=1)]
 SomeBatches = Count | Annotated[float, Interval(gt=0, le=1)]
 
 ROOT: dict[str, Any] = {
-    "mode": Literal["train", "preview", "find_lr", "test"],
+    "mode": Literal["train", "preview", "find_lr", "test", "export"],
     "seed": Annotated[int, Interval(ge=0, lt=2**32)],
     "task_name": Annotated[str, Predicate(is_name)],
+    "verbosity": Literal["quiet", "normal", "debug"],
+    "tags": list[str],
     "resume": str | None,
     "checkpoint": str | None,
+    "on_divergence": Literal["stop", "skip", "rewind"],
 }
 
 TARGET: dict[str, Any] = {
@@ -54,6 +59,23 @@ TARGET: dict[str, Any] = {
     "value": float | None,
     "mode": Literal["min", "max"],
     "stop": bool,
+}
+
+EXPORT: dict[str, Any] = {
+    "formats": Annotated[list[Format], MinLen(1)] | None,
+}
+
+Entry = str | Annotated[int, Ge(0)]  # of a batch, by name or place
+
+BATCH: dict[str, Any] = {
+    "x": Entry | list[Entry] | dict | None,
+    "y": Entry | None,
+    "output": Entry | None,
+}
+
+MODEL: dict[str, Any] = {
+    "recipe": Literal["override", "own"],
+    "load": Literal["strict", "matching"],
 }
 
 DATA: dict[str, Any] = {
@@ -67,6 +89,8 @@ OPTIMIZER: dict[str, Any] = {
     "weight_decay": NotNegative,
     "scale_lr": Literal["none", "linear", "sqrt"],
     "reference_batch_size": Count,
+    "scale_steps": Literal["none", "sqrt"],
+    "reference_steps": Count,
 }
 
 FIND_LR: dict[str, Any] = {

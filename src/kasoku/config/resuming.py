@@ -1,6 +1,7 @@
-"""resume=DIR: the command of the run, or of the sweep with -m, that is gone on with, in front of the present one."""
+"""resume=DIR puts the stored command of that run, or with -m of that sweep, before the present one."""
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +9,15 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from kasoku import home
+from kasoku.config import compose, deprecated
+from kasoku.config.checks import is_of_a_sweep
+from kasoku.config.directory import checked_overrides, overrides_of
+from kasoku.config.overrides import root
+from kasoku.config.places import faults_of_links
 from kasoku.faults import ConfigError, Fault, show
-from kasoku.training.directory import overrides_of
+
+RESUME = "resume="
 
 
 def with_stored_overrides(argv: Sequence[str]) -> list[str]:
@@ -20,17 +28,35 @@ def with_stored_overrides(argv: Sequence[str]) -> list[str]:
     What `argv` overrides comes later and wins, so that a resume changes on purpose what it names and nothing else.
 
     Raises:
-        ConfigError: no run is in DIR.
+        ConfigError: no run is in DIR, or the command names what a resume takes from there: directory and weights.
     """
-    given = [argument.removeprefix("resume=") for argument in argv if argument.startswith("resume=")]
-    if not given or given[-1] in ("", "null"):
+    flags, overrides = compose.parted(argv)
+    given = [compose.text_of(override) for override in overrides if override.startswith(RESUME)]
+    if not given or given[-1] in (None, ""):
         return list(argv)
-    directory = Path(given[-1])
-    flags = [argument for argument in argv if argument.startswith("-")]
-    rest = [argument for argument in argv if argument not in flags]
-    if _multirun(argv):
-        return [*flags, *overrides_of_sweep(directory), *rest, f"hydra.sweep.dir={directory}"]
-    return [*flags, *overrides_of(directory), *rest, f"hydra.run.dir={directory}"]
+    directory, is_sweep = Path(str(given[-1])), compose.is_sweep(argv)
+    here = "hydra.sweep.dir" if is_sweep else "hydra.run.dir"
+    if faults := [*_elsewhere(overrides, here, directory), *_other_weights(overrides), *faults_of_links(directory)]:
+        raise ConfigError(*faults)
+    stored = overrides_of_sweep(directory) if is_sweep else overrides_of(directory)
+    quoted = compose.override_of("resume", str(directory))
+    rest = [quoted if override.startswith(RESUME) else override for override in overrides]
+    kept = [override for override in rest if not override.startswith(f"{here}=")]
+    return [*flags, *stored, *kept, compose.override_of(here, str(directory))]
+
+
+def _elsewhere(overrides: Sequence[str], here: str, directory: Path) -> Iterator[Fault]:
+    for override in overrides:
+        text = compose.text_of(override) if override.startswith(f"{here}=") else None
+        if text is not None and Path(text).resolve() != directory.resolve():
+            yield Fault(here, text, f"resume goes on in its own directory, {directory}", "leave one of the two out")
+
+
+def _other_weights(overrides: Sequence[str]) -> Iterator[Fault]:
+    for override in overrides:
+        if override.startswith("checkpoint=") and (text := compose.text_of(override)):
+            must = "resume goes on from the run's own last.ckpt"
+            yield Fault("checkpoint", text, must, "leave resume= out to start a new run from these weights")
 
 
 def overrides_of_sweep(directory: Path) -> list[str]:
@@ -45,13 +71,14 @@ def overrides_of_sweep(directory: Path) -> list[str]:
         raise ConfigError(Fault("resume", directory, must, "give the directory of a sweep, as sweeps/train/..."))
     try:
         stored = json.loads(path.read_text())
-        return [*stored["overrides"], *([f"sweeper.study={stored['study']}"] if "study" in stored else [])]
+        overrides = stored["overrides"]
+        study = [f"sweeper.study={stored['study']}"] if "study" in stored else []
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(Fault("resume", path, f"cannot be read: {error}")) from None
-
-
-def _multirun(argv: Sequence[str]) -> bool:
-    return any(argument in ("-m", "--multirun") for argument in argv)
+    lines = checked_overrides(overrides, path)
+    if home.WORKER in os.environ:  # it was launched, and launches nothing
+        lines = [line for line in lines if root(line) != "launcher"]
+    return [*lines, *study]
 
 
 @dataclass(frozen=True)
@@ -67,13 +94,15 @@ class Change:
 
 
 def changes(directory: Path, cfg: DictConfig, overrides: Sequence[str]) -> list[Change]:
-    """What the resumed run changes on purpose: keys that the new command names.
+    """The changes that the resumed run makes on purpose: keys that the new command names.
 
     Raises:
         ConfigError: something else changed since (a file in conf/), or the optimizer itself, whose state cannot be
             carried over.
     """
-    before, now = _leaves(OmegaConf.load(directory / "config.yaml")), _leaves(cfg)
+    stored: Any = OmegaConf.load(directory / "config.yaml")
+    deprecated.move(stored)
+    before, now = _leaves(stored), _leaves(cfg)
     found = [Change(key, before.get(key), now.get(key)) for key in sorted({*before, *now}) if _differ(key, before, now)]
     named = [override.lstrip("+~").split("=")[0] for override in overrides[len(overrides_of(directory)) :]]
     unnamed = [change for change in found if not any(_covers(name, change.key) for name in named)]
@@ -92,7 +121,7 @@ def changes(directory: Path, cfg: DictConfig, overrides: Sequence[str]) -> list[
 
 
 def _differ(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    return key != "resume" and before.get(key) != now.get(key)
+    return key != "resume" and not is_of_a_sweep(key) and before.get(key) != now.get(key)
 
 
 def _covers(name: str, key: str) -> bool:

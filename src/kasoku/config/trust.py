@@ -1,4 +1,4 @@
-"""Which callables a configuration may name.
+"""Trust: the callables that a configuration may name.
 
 A configuration can come from somebody else (an experiment, a run's config.yaml), and a `_target_` in it is a call of
 Python code. So a `_target_` is called only if it is trusted: if it lies under one of the dotted names that the file
@@ -6,35 +6,61 @@ conf/train.yaml lists as `trust`, or under one that the environment variable KAS
 configuration says about `trust` does not count.
 """
 
+import difflib
 import importlib
 import inspect
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from kasoku.config.plain import plain
+from kasoku import home
+from kasoku.config.tree import plain
 from kasoku.faults import ConfigError, Fault, nearest
 
-VARIABLE = "KASOKU_TRUST"
 TARGET = "_target_"
-OF_HYDRA = (
-    "hydra._internal.core_plugins",
-    "hydra.experimental.callbacks",
+# Roots of the packages below which trust is for what a configuration is made of, and not for all that can be called.
+LIBRARIES = (
+    "kasoku",
+    "torch",
+    "torchmetrics",
+    "pytorch_lightning",
+    "lightning",
+    "pytorch_optimizer",
+    "schedulefree",
+    "hydra",
     "hydra_plugins",
-    "colorlog.ColoredFormatter",
+    "logging",
 )
-OF_LOGGING = ("Formatter", "StreamHandler", "FileHandler", "handlers.RotatingFileHandler")
+FUNCTIONS = (
+    "kasoku.schedules",
+    "kasoku.warmups",
+    "kasoku.optim",
+    "kasoku.nets",
+    "torch.nn.functional",
+    "torchmetrics.functional",
+)
 
 
 def trusted(conf_dir: Path | str) -> tuple[str, ...]:
     """The dotted names that `conf_dir`/train.yaml, as it lies on disk, and KASOKU_TRUST trust."""
     listed = OmegaConf.select(OmegaConf.load(Path(conf_dir) / "train.yaml"), "trust") or []
-    added = os.environ.get(VARIABLE, "").split(",")
+    added = os.environ.get(home.TRUST, "").split(",")
     return (*listed, *(name.strip() for name in added if name.strip()))
+
+
+def open_present_folder() -> None:
+    """Let what KASOKU_TRUST names be imported from the present folder too.
+
+    It comes last in the path, so that no file in it takes the place of an installed package or of Python's own.
+    """
+    if os.environ.get(home.TRUST) and str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
 
 
 def faults_of_targets(cfg: DictConfig | Mapping[str, Any], trusted: Sequence[str]) -> list[Fault]:
@@ -45,22 +71,6 @@ def faults_of_targets(cfg: DictConfig | Mapping[str, Any], trusted: Sequence[str
     values = plain(cfg)[0] if isinstance(cfg, DictConfig) else cfg
     faults = (distrusted(key, name, trusted) for key, name in targets(values))
     return [fault for fault in faults if fault]
-
-
-def faults_of_hydra(hydra: DictConfig, trusted: Sequence[str]) -> list[Fault]:
-    """The same for Hydra's own node: its callbacks, sweeper, launcher and logging are called before all else."""
-    allowed = (*trusted, *OF_HYDRA, *(f"logging.{name}" for name in OF_LOGGING))
-    values = plain(hydra)[0]
-    named = [*targets(values), *targets(values, "", "()")]
-    for logging in ("job_logging", "hydra_logging"):
-        named += targets(values.get(logging), f"{logging}.", "class")
-    faults: list[Fault] = []
-    for key, name in named:
-        try:
-            locate(f"hydra.{key}", name, allowed)
-        except ConfigError as error:
-            faults += error.faults
-    return faults
 
 
 def targets(node: Any, prefix: str = "", marker: str = TARGET) -> Iterator[tuple[str, Any]]:
@@ -78,12 +88,22 @@ def distrusted(key: str, name: object, trusted: Sequence[str]) -> Fault | None:
     if len(parts) < 2 or not all(part.isidentifier() for part in parts):
         return Fault(key, name, "must be the dotted name of a class or function, such as my_package.Net")
     if _is_under(str(name), trusted):
-        return None
+        return _private(key, str(name), trusted)
     roots = {other.split(".")[0] for other in trusted}
     known = parts[0] in roots
-    hint = "" if known else nearest(parts[0], roots)
-    trust = f"to trust it on this machine: export {VARIABLE}={name if known else parts[0]}"
+    is_no_slip = known or _is_there(parts[0])
+    meant = [] if is_no_slip else difflib.get_close_matches(parts[0], roots, n=1, cutoff=0.8)
+    hint = f"did you mean {meant[0]}?" if meant else ""
+    trust = f"to trust it on this machine: export {home.TRUST}={name if known else parts[0]}"
     return Fault(key, name, "is not trusted, and a _target_ runs code", hint or trust)
+
+
+def _private(key: str, name: str, trusted: Sequence[str]) -> Fault | None:
+    """The fault of a name with a private part below what is trusted: nobody meant that to be called from a file."""
+    longest = max((prefix for prefix in trusted if _is_under(name, [prefix])), key=len)
+    if not any(part.startswith("_") for part in name.removeprefix(longest).split(".")):
+        return None
+    return Fault(key, name, "has a private part", f"to trust it on this machine: export {home.TRUST}={name}")
 
 
 def locate(key: str, name: object, trusted: Sequence[str]) -> Callable[..., Any]:
@@ -104,11 +124,32 @@ def locate(key: str, name: object, trusted: Sequence[str]) -> Callable[..., Any]
     defined = f"{getattr(target, '__module__', None)}.{getattr(target, '__qualname__', None)}"
     if name not in trusted and not _is_under(defined, trusted):
         raise ConfigError(Fault(key, name, f"is {defined}, which is not trusted"))
+    if name not in trusted and not _is_part(str(name), target, len(attributes)):
+        must = "is neither a class nor a function that only computes"
+        raise ConfigError(Fault(key, name, must, f"to trust it on this machine: export {home.TRUST}={name}"))
     return target
+
+
+def _is_part(name: str, target: object, depth: int) -> bool:
+    """True if `target` is a class, or a function that reads and writes nothing, or the user's own.
+
+    Methods of a class, `depth` attributes below their module, can be anything: Lightning has some that remove folders.
+    """
+    if not _is_under(name, LIBRARIES):
+        return True
+    return depth == 1 and (inspect.isclass(target) or _is_under(name, FUNCTIONS))
 
 
 def _is_under(name: str, trusted: Sequence[str]) -> bool:
     return any(name == prefix or name.startswith(f"{prefix}.") for prefix in trusted)
+
+
+def _is_there(package: str) -> bool:
+    """True if there is a package of that name; looks for it and does not import it."""
+    try:
+        return package in sys.modules or find_spec(package) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def _import(key: str, name: str) -> tuple[ModuleType, list[str]]:
@@ -123,7 +164,7 @@ def _import(key: str, name: str) -> tuple[ModuleType, list[str]]:
                 raise ConfigError(_broken(key, name, path, error)) from error
         except Exception as error:  # a user's module can fail in any way while it is imported
             raise ConfigError(_broken(key, name, path, error)) from error
-    fix = f"is {parts[0]} installed, or on PYTHONPATH?"
+    fix = f"is {parts[0]} installed, on PYTHONPATH, or in this folder?"
     raise ConfigError(Fault(key, name, f"there is no module {parts[0]}", fix))
 
 

@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from annotated_types import Ge
 from torch import Tensor
 
-from kasoku.checked import checked
 from kasoku.data import cifar10_files as files
 from kasoku.data.images import Augment, Flip, Images, Padding, images
 from kasoku.data.memory import Count, InMemory, Seed
 from kasoku.data.order import stratified
 from kasoku.faults import ConfigError, Fault
+from kasoku.signatures import checked
 
 MEAN = (0.4914, 0.4822, 0.4465)  # of the 50 000 training images, pixels in [0, 1]
 STD = (0.2470, 0.2435, 0.2616)

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kasoku.checked import checked
 from kasoku.data.memory import Count, InMemory, Rows, Seed
 from kasoku.data.order import stratified
 from kasoku.faults import MISSING, ConfigError, Fault
+from kasoku.signatures import checked
 
 BRIGHTEST = 16.0
 

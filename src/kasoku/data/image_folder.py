@@ -1,22 +1,28 @@
 """Images in folders named by class, decoded and augmented by worker processes."""
 
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
 from annotated_types import Ge, Gt, Interval
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from kasoku.checked import checked
+from kasoku.data import decoding
 from kasoku.data.crops import Crop, pixels
-from kasoku.data.folders import Files, find
+from kasoku.data.folders import Files, find, said
+from kasoku.data.inspection import inspect
 from kasoku.data.memory import Batch, Count, Seed
-from kasoku.data.module import DataModule, Loader
+from kasoku.data.module import DataModule
 from kasoku.data.order import Order, eval_bounds, train_batches, train_positions
+from kasoku.data.workers import PlannedLoader, Workers, split
 from kasoku.faults import ConfigError, Fault
+from kasoku.signatures import checked
+
+log = logging.getLogger("kasoku")
 
 Channels = tuple[float, float, float]
 
@@ -42,9 +48,8 @@ class Images(Dataset[tuple[Tensor, int] | Fault]):
         rng = None if epoch is None else np.random.default_rng([self.seed, epoch, number])
         try:
             return torch.from_numpy(pixels(path, self.crop, rng)), int(self.files.labels[number])
-        except (OSError, SyntaxError, ValueError) as error:
-            must = f"{path} must be an image ({type(error).__name__}: {error})"
-            return Fault("data.root", path.parent, must, "repair or remove it")
+        except Exception as error:  # broken files fail in any way
+            return decoding.fault(path, error)
 
 
 def collate(samples: list[tuple[Tensor, int] | Fault]) -> Batch | list[Fault]:
@@ -55,53 +60,29 @@ def collate(samples: list[tuple[Tensor, int] | Fault]) -> Batch | list[Fault]:
     return torch.stack([image for image, _ in good]), torch.tensor([label for _, label in good])
 
 
-class Plan:
-    """A batch sampler that asks `batches()` anew for each epoch, while the workers live on."""
+class FolderLoader(PlannedLoader):
+    """Batches on `device`, scaled: float32 [B, 3, size, size], each channel less `mean` over `std`."""
 
-    def __init__(self, batches: Callable[[], Sequence[list[Sample]]]):
-        self.batches = batches
-
-    def __iter__(self) -> Iterator[list[Sample]]:
-        return iter(self.batches())
-
-
-class FolderLoader(Loader):
-    """What `loader` yields, on `device` and scaled: float32 [B, 3, size, size], each channel less `mean` over `std`.
-
-    `length` is the number of batches of a whole epoch; `sampler` gets the epoch from Lightning.
-    """
-
-    def __init__(
-        self,
-        loader: DataLoader,
-        length: int,
-        device: torch.device,
-        scale: tuple[Sequence[float], Sequence[float]],
-        sampler: Order | None = None,
-    ):
-        self.loader = loader
-        self.length = length
+    def __init__(self, *planned: Any, device: torch.device, scale: tuple[Sequence[float], Sequence[float]]):
+        super().__init__(*planned)
         self.device = device
         self.mean, self.std = (255 * torch.tensor(values, device=device)[:, None, None] for values in scale)
-        self.sampler = sampler
 
-    def __len__(self) -> int:
-        return self.length
-
-    def __iter__(self) -> Iterator[Batch]:
-        for batch in self.loader:
-            if isinstance(batch[0], Fault):
-                raise ConfigError(*batch)
-            x, y = (part.to(self.device, non_blocking=True) for part in batch)
-            yield (x - self.mean) / self.std, y
+    def finished(self, batch: Batch | list[Fault]) -> Batch:
+        """The batch on the device, scaled. Raises ConfigError for images that could not be read."""
+        if isinstance(batch[0], Fault):
+            raise ConfigError(*batch)
+        x, y = (part.to(self.device, non_blocking=True) for part in batch)
+        return (x - self.mean) / self.std, y
 
 
 class ImageFolder(DataModule):
     """x float32 [B, 3, size, size], standardised per channel; y int64 [B], classes in alphabetical order.
 
     `root` has a folder for each class, split by the fractions and the seed; or it has folders `train`, `val` and `test`
-    that do (see `kasoku.data.folders.find`). An image's random crop and flip are functions of (seed, epoch, its
-    number), whichever process does them. Raises ConfigError naming `data.<key>`; a broken image when its batch is due.
+    that do (see `kasoku.data.folders.find`). The files are looked at before training (see `kasoku.data.inspection`),
+    and all of them decoded with `verify`. An image's random crop and flip are functions of (seed, epoch, its number),
+    whichever process does them. Raises ConfigError naming `data.<key>`.
     """
 
     @checked("data.")
@@ -118,6 +99,8 @@ class ImageFolder(DataModule):
         min_scale: Annotated[float, Interval(gt=0, le=1)] = 0.25,
         mean: Channels = (0.485, 0.456, 0.406),
         std: tuple[Annotated[float, Gt(0)], Annotated[float, Gt(0)], Annotated[float, Gt(0)]] = (0.229, 0.224, 0.225),
+        white: Annotated[float, Gt(0)] | None = None,
+        verify: bool = False,
         num_workers: Annotated[int, Ge(0)] = 2,
         prefetch: Count = 2,
         drop_last: bool = True,
@@ -127,10 +110,12 @@ class ImageFolder(DataModule):
         if root is None:
             raise ConfigError(Fault("data.root", None, "must name a folder of images", "data.root=FOLDER"))
         self.root = Path(root)
+        self.origin = "data.root", root
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.fractions = val_fraction, test_fraction
-        self.crop = Crop(size, flip, min_scale)
+        self.crop = Crop(size, flip, min_scale, white)
+        self.verify = verify
         self.scale = mean, std
         self.num_workers = num_workers
         self.prefetch = prefetch
@@ -139,9 +124,13 @@ class ImageFolder(DataModule):
         self.input_shape = (3, size, size)
 
     def setup(self, stage: str | None = None) -> None:
-        """Find and split the files."""
+        """Find, split and look at the files."""
         if self.order is None:
-            self.parts = find(self.root, *self.fractions, self.seed)
+            parts = self.parts = find(self.root, *self.fractions, self.seed)
+            if parts.left_out:
+                log.info("data.root=%s: left out %s", self.root, said(parts.left_out))
+            paths = dict.fromkeys([*parts.train.paths, *parts.val.paths, *parts.test.paths])
+            inspect(list(paths), self.crop.white, self.verify)
             self.num_classes = len(self.parts.classes)
             self.order = Order(len(self.parts.train), self.seed)
         self.check_batch_size()
@@ -149,19 +138,17 @@ class ImageFolder(DataModule):
     def sample(self, count: int) -> Tensor:
         """x of the first `count` training images, the middle of each: for nets that are prepared with data."""
         batch = [Sample(index, None) for index in range(min(count, len(self.parts.train)))]
-        return next(iter(self._loader(self.parts.train, lambda: [batch], 1)))[0]
+        return next(self._loader(self.parts.train, lambda done: [batch], 1).first(1))[0]
 
     def train_dataloader(self) -> FolderLoader:
-        assert self.order is not None
-        args = self.order.size, self.batch_size, self.shard(), self.drop_last
-        positions, length = train_positions(*args), train_batches(*args)
-        return self._loader(self.parts.train, lambda: self._rest_of_epoch(positions), length, self.order)
+        order = self.training_order()
+        args = order.size, self.batch_size, self.shard(), self.drop_last
 
-    def _rest_of_epoch(self, positions: Tensor) -> list[list[Sample]]:
-        assert self.order is not None
-        done = self.begin()
-        index = self.order()[positions][done * self.batch_size :]
-        return [[Sample(i, self.order.epoch) for i in batch.tolist()] for batch in index.split(self.batch_size)]
+        def plan(done: int) -> list[list[Sample]]:
+            index = order()[train_positions(*args, done)]
+            return [[Sample(i, order.epoch) for i in batch] for batch in split(index, self.batch_size)]
+
+        return self._loader(self.parts.train, plan, train_batches(*args), self.begin, order)
 
     def val_dataloader(self) -> FolderLoader:
         return self._eval(self.parts.val)
@@ -172,19 +159,10 @@ class ImageFolder(DataModule):
     def _eval(self, files: Files) -> FolderLoader:
         bounds = eval_bounds(len(files), self.eval_batch_size, self.shard())
         batches = [[Sample(index, None) for index in range(start, end)] for start, end in bounds]
-        return self._loader(files, lambda: batches, len(batches))
+        return self._loader(files, lambda done: batches, len(batches))
 
-    def _loader(
-        self, files: Files, batches: Callable[[], Sequence[list[Sample]]], length: int, sampler: Order | None = None
-    ) -> FolderLoader:
-        device = self.device()
-        loader = DataLoader(
-            Images(files, self.crop, self.seed),
-            batch_sampler=Plan(batches),  # type: ignore[arg-type]
-            collate_fn=collate,
-            num_workers=self.num_workers,
-            prefetch_factor=self.prefetch if self.num_workers else None,
-            persistent_workers=self.num_workers > 0,
-            pin_memory=device.type == "cuda",
-        )
-        return FolderLoader(loader, length, device, self.scale, sampler)
+    def _loader(self, files: Files, *planned: Any) -> FolderLoader:
+        device, pin_memory = self.device(), self.device().type == "cuda"
+        images = Images(files, self.crop, self.seed)
+        workers = Workers(images, collate, self.num_workers, self.prefetch, pin_memory)
+        return FolderLoader(workers, *planned, device=device, scale=self.scale)

@@ -35,7 +35,7 @@ class Augment:
 
     @property
     def none(self) -> bool:
-        """Whether images stay as they are."""
+        """True if images stay as they are."""
         return self.flip == "none" and not self.translate and not self.cutout
 
 
@@ -77,7 +77,7 @@ class Images(Rows):
         return x[:, :, t : x.shape[2] - t, t : x.shape[3] - t], self.y[start:end]
 
     def gather(self, index: Tensor, epoch: int) -> Gather:
-        """What returns the images `index[part]` as the epoch shows them."""
+        """A function that returns the images `index[part]` as the epoch shows them."""
         if self.augment.none:
             return super().gather(index, epoch)
         device, margin = self.x.device, 2 * self.augment.translate

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import Annotated, Any, Protocol, Self
 
@@ -35,16 +36,16 @@ class Source(Protocol):
         """The same samples on `device`."""
 
     def order(self, seed: int) -> Order:
-        """Which samples a training epoch visits."""
+        """The order in which a training epoch visits the samples."""
 
     def gather(self, index: Tensor, epoch: int) -> Gather:
-        """What returns the training samples `index[part]` for a slice `part`, as the epoch shows them."""
+        """A function that returns the training samples `index[part]` for a slice `part`, as the epoch shows them."""
 
     def batch(self, start: int, end: int) -> Batch:
         """The samples start .. end - 1 for evaluation."""
 
     def rest(self) -> list[Batch]:
-        """What evaluation shows besides: what is left that makes no whole sample."""
+        """Further batches for evaluation, of the rest that makes no whole sample."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Rows:
 class TrainLoader(Loader):
     """The batches of an epoch from `rows`, in the order of `sampler`; see `train_positions` for shards and `drop_last`.
 
-    `begin()` says how many batches of the epoch are done; iteration yields the rest. It is asked at the first batch and
+    `begin()` says how many samples of the epoch are done; iteration yields the rest. It is asked at the first batch and
     not when the iterator is made, because Lightning makes one before it has restored its counters.
     """
 
@@ -92,7 +93,7 @@ class TrainLoader(Loader):
         self.sampler = sampler
         self.batch_size = batch_size
         self.begin = begin
-        self.positions = train_positions(sampler.size, batch_size, shard, drop_last)
+        self.positions = partial(train_positions, sampler.size, batch_size, shard, drop_last)
         self.length = train_batches(sampler.size, batch_size, shard, drop_last)
         self.chunk = max(1, CHUNK_BYTES // (rows.row_bytes * batch_size)) * batch_size
 
@@ -107,8 +108,9 @@ class TrainLoader(Loader):
         return islice(self._after(0), count)
 
     def _after(self, done: int) -> Iterator[Batch]:
-        gather = self.rows.gather(self.sampler()[self.positions], self.sampler.epoch)
-        for start in range(done * self.batch_size, len(self.positions), self.chunk):
+        positions = self.positions(done)
+        gather = self.rows.gather(self.sampler()[positions], self.sampler.epoch)
+        for start in range(0, len(positions), self.chunk):
             x, y = gather(slice(start, start + self.chunk))
             yield from zip(x.split(self.batch_size), y.split(self.batch_size), strict=True)
 
@@ -172,8 +174,8 @@ class InMemory(DataModule):
         return self.train.batch(0, min(count, len(self.train)))[0]
 
     def train_dataloader(self) -> TrainLoader:
-        assert self.order is not None
-        return TrainLoader(self.train, self.order, self.batch_size, self.shard(), self.drop_last, self.begin)
+        order = self.training_order()
+        return TrainLoader(self.train, order, self.batch_size, self.shard(), self.drop_last, self.begin)
 
     def val_dataloader(self) -> EvalLoader:
         return EvalLoader(self.val, self.eval_batch_size, self.shard())

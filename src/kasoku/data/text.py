@@ -5,10 +5,11 @@ from typing import Annotated
 
 from annotated_types import Ge, Interval
 
-from kasoku.checked import checked
 from kasoku.data.memory import Count, InMemory, Seed
 from kasoku.data.tokens import Level, Sampling, Windows, read
 from kasoku.faults import ConfigError, Fault
+from kasoku.files import kind
+from kasoku.signatures import checked
 
 
 class Text(InMemory):
@@ -26,6 +27,8 @@ class Text(InMemory):
         *,
         path: str | None,
         level: Level = "char",
+        dtype: str | None = None,
+        encoding: str | None = None,
         block_size: Count = 64,
         batch_size: Count = 12,
         eval_batch_size: Count = 64,
@@ -41,7 +44,10 @@ class Text(InMemory):
             raise ConfigError(Fault("data.val_fraction", val_fraction, must))
         super().__init__(batch_size=batch_size, eval_batch_size=eval_batch_size, drop_last=drop_last, seed=seed)
         self.path = existing(path)
+        self.origin = "data.path", path
         self.level = level
+        self.dtype = dtype
+        self.encoding = encoding
         self.fractions = val_fraction, test_fraction
         self.sampling = sampling
         self.block_size = self.tokens_per_sample = block_size
@@ -50,7 +56,7 @@ class Text(InMemory):
 
     def load(self) -> tuple[Windows, Windows, Windows]:
         """Read the file, check its ids against `vocab_size`, and cut it."""
-        tokens = read(self.path, self.level)
+        tokens = read(self.path, self.level, self.dtype, self.encoding)
         if self.vocab_size is not None and self.vocab_size < tokens.num_classes:
             must = f"must be >= {tokens.num_classes}, which {self.path} needs"
             raise ConfigError(Fault("data.vocab_size", self.vocab_size, must))
@@ -73,8 +79,8 @@ def existing(path: str | None) -> Path:
     """`path` as a file that is there. ConfigError otherwise."""
     if path is None:
         raise ConfigError(Fault("data.path", None, "must name a text or token file", "data.path=FILE"))
-    if not Path(path).is_file():
-        raise ConfigError(Fault("data.path", path, "is a folder" if Path(path).is_dir() else "there is no such file"))
+    if (noun := kind(Path(path))) != "file":
+        raise ConfigError(Fault("data.path", path, "there is no such file" if noun == "nothing" else f"is a {noun}"))
     if not Path(path).stat().st_size:
         raise ConfigError(Fault("data.path", path, "is empty"))
     return Path(path)

@@ -1,6 +1,5 @@
 """Text as numbers: files of characters, bytes or token ids, memory-mapped, and the windows of a language model."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Self
@@ -9,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kasoku.data import text_files, token_files
 from kasoku.data.memory import Batch, Gather
 from kasoku.data.order import Order, permutation
 from kasoku.faults import ConfigError, Fault
@@ -18,7 +18,6 @@ Sampling = Literal["random", "blocks"]
 
 CPU = torch.device("cpu")
 ASCII = 128
-SCANNED = 1 << 24  # ids looked at in one go
 RESIDENT_BYTES = 1 << 30  # a larger file stays in host memory, its windows are sent to the device
 
 
@@ -32,21 +31,30 @@ class Tokens:
     characters: str = ""
 
 
-def read(path: Path, level: Level) -> Tokens:
+def read(path: Path, level: Level, dtype: str | None = None, encoding: str | None = None) -> Tokens:
     """The file as numbers.
 
     `char`: classes are the distinct characters in order of their code points; an ASCII file is mapped, another decoded
-    from UTF-8 into memory. `byte`: mapped, 256 classes. `token`: a `.bin` of uint16 or a one-dimensional whole-number
-    `.npy`, mapped; classes up to the largest id. Raises ConfigError naming `data.path` or `data.level`.
+    into memory (see `kasoku.data.text_files`). `byte`: mapped, 256 classes. `token`: a `.bin` or `.npy` file (see
+    `kasoku.data.token_files`), mapped; classes up to the largest id. Raises ConfigError naming `data.<key>`.
     """
-    if (level == "token") != (path.suffix in (".bin", ".npy")):
+    if (level == "token") != (path.suffix.lower() in token_files.SUFFIXES):
         must = "must be char or byte for a text file, token for a .bin or .npy file"
         raise ConfigError(Fault("data.level", level, f"{must}, {path} is given"))
+    for key, value, reads in (("dtype", dtype, "token"), ("encoding", encoding, "char")):
+        if value is not None and level != reads:
+            raise ConfigError(Fault(f"data.{key}", value, f"must be null for level={level}, {reads} alone reads it"))
     try:
-        return {"char": _characters, "byte": _bytes, "token": _token_ids}[level](path)
-    except UnicodeDecodeError as error:
-        must = f"must be UTF-8 for level=char ({error.reason} at byte {error.start})"
-        raise ConfigError(Fault("data.path", path, must, "data.level=byte takes any file")) from error
+        if level == "byte":
+            return _bytes(path)
+        return _characters(path, encoding) if level == "char" else _token_ids(path, dtype)
+    except UnicodeError as error:
+        name, why = getattr(error, "encoding", str(encoding)), getattr(error, "reason", error)
+        must = f"must be {name.upper()} for level=char ({why} at byte {getattr(error, 'start', 0)})"
+        fix = "give data.encoding, such as latin-1; data.level=byte takes any file"
+        raise ConfigError(Fault("data.path", path, must, fix)) from error
+    except ConfigError:
+        raise
     except (OSError, ValueError) as error:
         raise ConfigError(Fault("data.path", path, f"must be a file that can be read ({error})")) from error
 
@@ -56,35 +64,28 @@ def _bytes(path: Path) -> Tokens:
     return Tokens(torch.from_numpy(np.memmap(path, np.uint8, "c")), 256)
 
 
-def _characters(path: Path) -> Tokens:
-    ids = np.memmap(path, np.uint8, "c")
-    seen = np.zeros(256, bool)
-    for part in _parts(ids):
-        seen[part] = True
-    if seen[ASCII:].any():
-        text = path.read_bytes().decode("utf-8")
-        points, numbers = np.unique(np.frombuffer(text.encode("utf-32-le"), np.uint32), return_inverse=True)
-        return Tokens(torch.from_numpy(numbers.astype(np.int32)), len(points), characters="".join(map(chr, points)))
-    used = np.flatnonzero(seen)
+def _characters(path: Path, given: str | None) -> Tokens:
+    counted = text_files.counts(path)
+    encoding = text_files.encoding_of(path, counted, given)
+    used = np.flatnonzero(counted)
+    if encoding != text_files.UTF8 or used[-1] >= ASCII:
+        return _decoded(text_files.decode(path, encoding))
     table = torch.zeros(256, dtype=torch.int64)
     table[used] = torch.arange(len(used))
-    return Tokens(torch.from_numpy(ids), len(used), table, "".join(map(chr, used)))
+    return Tokens(_bytes(path).ids, len(used), table, "".join(map(chr, used)))
 
 
-def _token_ids(path: Path) -> Tokens:
-    ids = np.memmap(path, "<u2", "c") if path.suffix == ".bin" else np.load(path, mmap_mode="c", allow_pickle=False)
-    if ids.ndim != 1 or ids.dtype.kind not in "iu" or not ids.size:
-        raise ValueError(f"it holds {ids.dtype} of shape {list(ids.shape)}, not a row of whole numbers")
-    low, high = min(int(part.min()) for part in _parts(ids)), max(int(part.max()) for part in _parts(ids))
-    if low < 0:
-        raise ValueError(f"it holds the id {low}")
+def _decoded(text: str) -> Tokens:
+    points, numbers = np.unique(np.frombuffer(text.encode("utf-32-le"), np.uint32), return_inverse=True)
+    return Tokens(torch.from_numpy(numbers.astype(np.int32)), len(points), characters="".join(map(chr, points)))
+
+
+def _token_ids(path: Path, dtype: str | None) -> Tokens:
+    ids = token_files.read_ids(path, dtype)
+    _, high = token_files.extremes(ids)
     # few operations of torch take unsigned numbers: the same bits as signed ones, put right by `widen`
     signed = ids if ids.dtype == np.uint8 else ids.view(f"i{ids.itemsize}")
     return Tokens(torch.from_numpy(signed), high + 1)
-
-
-def _parts(ids: np.ndarray) -> Iterator[np.ndarray]:
-    return (ids[start : start + SCANNED] for start in range(0, len(ids), SCANNED))
 
 
 def widen(ids: Tensor, table: Tensor | None) -> Tensor:

@@ -7,8 +7,8 @@ import torch
 from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
-from kasoku.checked import checked
 from kasoku.faults import ConfigError, Fault
+from kasoku.signatures import checked
 
 
 class CNN(nn.Module):
@@ -31,7 +31,8 @@ class CNN(nn.Module):
     ):
         super().__init__()
         if len(input_shape) != 3:
-            raise ConfigError(Fault("model.net.input_shape", list(input_shape), "must be [channels, height, width]"))
+            must = "must be [channels, height, width]"
+            raise ConfigError(Fault("model.net.input_shape", list(input_shape), must, "for other data: model=mlp"))
         channels, *resolution = input_shape
         widths = [width * 2**stage for stage in range(depth)]
         stages: list[nn.Module] = []

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from annotated_types import Ge, Gt, Interval
 from torch import Tensor, nn
 
-from kasoku.checked import checked
 from kasoku.faults import ConfigError, Fault
+from kasoku.signatures import checked
 
 Probability = Annotated[float, Interval(ge=0, lt=1)]
 Init = Literal["scaled", "plain", "zero"]

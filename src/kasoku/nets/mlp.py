@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
-from kasoku.checked import checked
+from kasoku.signatures import checked
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
 

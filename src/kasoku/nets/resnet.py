@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from annotated_types import Ge, MinLen
 from torch import Tensor, nn
 
-from kasoku.checked import checked
 from kasoku.faults import ConfigError, Fault
+from kasoku.signatures import checked
 
 Count = Annotated[int, Ge(1)]
 

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from annotated_types import Ge, Gt, Interval, Len
 from torch import Tensor, nn
 
-from kasoku.checked import checked
 from kasoku.faults import ConfigError, Fault
+from kasoku.signatures import checked
 
 Count = Annotated[int, Ge(1)]
 SMALLEST = 8  # pixels of a side after whitening: what three poolings by 2 leave something of
@@ -64,7 +64,8 @@ class SpeedNet(nn.Module):
         smallest = (SMALLEST - 1) * stride + patch
         if len(input_shape) != 3 or min(input_shape[1:]) < smallest:
             must = f"must be [channels, height, width] with at least {smallest} pixels a side"
-            raise ConfigError(Fault("model.net.input_shape", list(input_shape), must))
+            fix = "it is that of the data: choose another data or model"
+            raise ConfigError(Fault("model.net.input_shape", list(input_shape), must, fix))
         self.views = views
         self.whiten_eps = whiten_eps
         self.head_scale = head_scale or 1 / widths[-1]

@@ -1,12 +1,23 @@
 """The one crossing from pure schedules to torch: a LambdaLR that saves one integer and also drives other settings."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-Factor = Callable[[int], float]
+from kasoku.curves import Factor
+from kasoku.optim.groups import Plan
+
+
+class Added(NamedTuple):
+    """A group that came in after `start` steps: its base lr over that of the first group, and its other base values."""
+
+    start: int
+    ratio: float
+    settings: dict[str, Any]
 
 
 class DrivenLR(LambdaLR):
@@ -14,6 +25,7 @@ class DrivenLR(LambdaLR):
 
     The state is the number of steps taken and nothing else: at a resume the base values, the factors and the horizon
     are those of the present configuration, whatever the optimizer's own state says (Lightning restores it first).
+    Groups that are added to the optimizer later (see `admit`) are in the state, for no configuration has them.
 
     Args:
         optimizer: its groups hold the base values.
@@ -24,16 +36,56 @@ class DrivenLR(LambdaLR):
     def __init__(self, optimizer: Optimizer, lr: Factor, drives: Mapping[str, Factor] | None = None):
         self._drives = dict(drives or {})
         self.drives = tuple(self._drives)
-        self._bases = [dict(_settings(group)) for group in optimizer.param_groups]
+        self._bases = [settings_of(optimizer, group) for group in optimizer.param_groups]
+        self._factor: Factor = lr
+        self._ramp: Factor = _one
+        self.foreseen: set[int] = set()
+        self._added: list[Added] = []
         self._stepped = True
+        self.is_led = False  # moved by `move_to` alone: the module optimizes by hand, and may call step or not
         optimizer.register_step_post_hook(self._note_step)
         super().__init__(optimizer, lambda step: lr(step))  # a plain closure: LambdaLR would save an object's __dict__
+        self._configured = len(self.base_lrs)
 
-    def step(self, epoch: int | None = None) -> None:
-        """Advance by one optimizer step, unless the loss scaler skipped it."""
-        if self._stepped:
+    def admit(self, plan: Plan, ramp: Factor, foreseen: Iterable[Tensor] = ()) -> None:
+        """Take in groups that are added to the optimizer from now on, as layers are unfrozen.
+
+        They are split by `plan`. The lr that a group is given is understood as that of the present step: divided by the
+        factor it is the group's base lr, which from there on follows the schedule as the others do, with `ramp`, the
+        warmup, from its first step on. `foreseen` are the parameters that this optimizer is for, frozen ones too.
+        """
+        self.foreseen = {id(p) for p in foreseen}
+        self._ramp = _one if plan.one_lr else ramp
+        append = self.optimizer.add_param_group
+
+        def add(group: dict[str, Any]) -> None:
+            step, factor, before = self.last_epoch, self._factor(self.last_epoch), len(self.optimizer.param_groups)
+            lr = float(group.get("lr", self.base_lrs[0] * factor))
+            for part in plan.added(group | {"lr": lr / factor if factor else lr}, step):
+                append(part)
+            for new in self.optimizer.param_groups[before:]:
+                self._register(
+                    Added(step, float(new["lr"]) / float(self.base_lrs[0]), settings_of(self.optimizer, new))
+                )
+            self.move_to(step)
+
+        self.optimizer.add_param_group = add  # type: ignore[method-assign, assignment]
+
+    def factors(self, steps: Sequence[int]) -> dict[str, list[float]]:
+        """The factors of the first group's lr and of whatever else is driven at `steps`; nothing is set to them."""
+        driven = {"lr": self.lr_lambdas[0], **self._drives}
+        return {name: [float(factor(step)) for step in steps] for name, factor in driven.items()}
+
+    @property
+    def has_added(self) -> bool:
+        """True if a group came in after the start."""
+        return bool(self._added)
+
+    def step(self, *args: Any, **kwargs: Any) -> None:
+        """Advance by one optimizer step, whatever the arguments, unless the scaler skipped it or `move_to` leads."""
+        if self._stepped and not self.is_led:
             self._stepped = False
-            super().step(epoch)
+            super().step()
             self._drive()
 
     def _note_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
@@ -42,9 +94,11 @@ class DrivenLR(LambdaLR):
         self._stepped = skipped is None or not skipped.item()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"step": self.last_epoch}
+        added = [list(group) for group in self._added]
+        return {"step": self.last_epoch} | ({"added": added} if added else {})
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._restore([Added(*group) for group in state_dict.get("added", ())])
         self.move_to(state_dict["step"])
 
     def move_to(self, step: int) -> None:
@@ -64,6 +118,20 @@ class DrivenLR(LambdaLR):
             for group, base in zip(self.optimizer.param_groups, self._bases, strict=True):
                 _scale(group, base, name, factor(self.last_epoch))
 
+    def _register(self, group: Added) -> None:
+        self._added.append(group)
+        self._bases.append(dict(group.settings))
+        self.base_lrs.append(group.ratio * float(self.base_lrs[0]))
+        self.lr_lambdas.append(lambda step: self._factor(step) * self._ramp(max(0, step - group.start)))
+
+    def _restore(self, added: Sequence[Added]) -> None:
+        """Have `added` for the groups beyond the configured ones, which whoever added them has put back."""
+        for values in (self._bases, self.base_lrs, self.lr_lambdas):
+            del values[self._configured :]
+        self._added.clear()
+        for group in added:
+            self._register(group)
+
 
 def momentum_of(group: Mapping[str, Any]) -> float | None:
     """The momentum of a parameter group (or its beta1), None where it has neither."""
@@ -72,9 +140,17 @@ def momentum_of(group: Mapping[str, Any]) -> float | None:
     return float(group["betas"][0]) if "betas" in group else None
 
 
-def _settings(group: dict[str, Any]) -> dict[str, Any]:
-    """What a person configured in a group; what the optimizer itself keeps there (prodigy's d, ...) is not in here."""
-    return {key: group[key] for key in ("momentum", "betas", "weight_decay", "eps", "dampening") if key in group}
+def _one(step: int) -> float:
+    return 1.0
+
+
+def settings_of(optimizer: Optimizer, group: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a person configured in a group besides the lr: arguments of the optimizer's class.
+
+    Those that the optimizer itself keeps there (prodigy's d, ...) are not among them.
+    """
+    arguments = inspect.signature(type(optimizer)).parameters
+    return {key: value for key, value in group.items() if key in arguments and key not in ("params", "lr")}
 
 
 def _scale(group: dict[str, Any], base: Mapping[str, Any], name: str, factor: float) -> None:

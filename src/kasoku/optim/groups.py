@@ -1,20 +1,31 @@
 """Parameter groups: which lr and weight decay each parameter of a network is trained with."""
 
-import fnmatch
-import re
+import inspect
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, get_args
 
 from annotated_types import Ge, Gt, Interval
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 
-from kasoku.faults import MISSING, ConfigError, Fault, check_call, nearest
-from kasoku.optim.depth import EMBEDDINGS, NORMS, depths
+from kasoku import durations
+from kasoku.curves import in_steps
+from kasoku.durations import Clock
+from kasoku.faults import MISSING, ConfigError, Fault, unknown
+from kasoku.optim import layers
+from kasoku.optim.flow import Flow
+from kasoku.optim.patterns import matches, matching, unmatched, unreadable
+from kasoku.optim.roles import Role, roles
+from kasoku.optim.weights import spared
+from kasoku.signatures import check_call, violated
 
 KEY = "optimizer.groups."
 ONE_LR = "has no effect: this optimizer has one lr for all parameters"
+Kinds = Callable[..., Mapping[str, str]]
+Rates = Callable[[nn.Module, Collection[str]], Mapping[str, float]]
+Factor = Annotated[float, Gt(0)]
 
 
 @dataclass(frozen=True)
@@ -27,7 +38,7 @@ class Rule:
 
 
 class Setting(NamedTuple):
-    """What parameters of one group have in common; `rank` is the place of the kind among the kinds."""
+    """The settings that the parameters of one group share; `rank` is the place of the kind among the kinds."""
 
     rank: int
     kind: str
@@ -35,28 +46,24 @@ class Setting(NamedTuple):
     weight_decay: float
 
 
-class Row(NamedTuple):
-    """One line of the table of the groups."""
-
-    name: str
-    tensors: int
-    parameters: int
-    lr: float
-    weight_decay: float
-
-
 class Groups:
-    """How the parameters of a network are split into groups.
+    """Splits the parameters of a network into groups.
 
     Args:
-        no_decay: no weight decay on biases, norms, embeddings and whatever else has fewer than two dimensions.
-        layer_decay: lr x layer_decay ^ (blocks above), 1 for the head (`kasoku.optim.depth.depths`). Clark et al. 2020,
-            arXiv 2003.10555.
+        no_decay: no weight decay on what is no weight: biases, norms, embeddings, positions, tokens, scales, and what
+            the net names in `no_weight_decay()`. The rule is that of `kasoku.optim.weights`.
+        layer_decay: lr x layer_decay ^ (blocks above), 1 for the head (`kasoku.optim.layers.depths`). Clark et al.
+            2020, arXiv 2003.10555.
+        head: pattern or patterns of the head's parameters; None: the layer that the output is computed by last.
         rules: mappings with `match` and the multipliers `lr` and `weight_decay`; where several match, all multiply.
-        frozen: patterns of the parameters that are not trained.
-        kinds: for optimizers that treat parameters in several ways, what gives each parameter's kind by name;
-            the groups carry it as `kind`.
+        frozen: pattern or patterns of the parameters that are not trained.
+        unfreeze: patterns of the parameters that are trained from a length of the run on, as {"net.stem.*": "2ep"}.
+        kinds: for optimizers that treat parameters in several ways, what gives each parameter's kind by name, of the
+            module, and of the names of its head if it takes a `head`; the groups carry it as `kind`.
         one_lr: the optimizer has one lr for all parameters; settings that ask for several are refused.
+        lr: multipliers of the lr by role (`kasoku.optim.roles`), as {"embeddings": 10, "head": 3, "vectors": 10}.
+        rates: what gives each parameter a further multiplier of its lr by name, of the module and the names of its
+            head: `kasoku.optim.rates`.
 
     Raises:
         ConfigError: a rule is not one.
@@ -66,104 +73,190 @@ class Groups:
         self,
         no_decay: bool = True,
         layer_decay: Annotated[float, Interval(gt=0, le=1)] | None = None,
+        head: str | Sequence[str] | None = None,
         rules: Sequence[Mapping[str, Any]] = (),
-        frozen: Sequence[str] = (),
-        kinds: Callable[[nn.Module], Mapping[str, str]] | None = None,
+        frozen: str | Sequence[str] = (),
+        unfreeze: Mapping[str, int | str] | None = None,
+        kinds: Kinds | None = None,
         one_lr: bool = False,
+        lr: Mapping[str, float] | None = None,
+        rates: Rates | None = None,
     ):
-        given = {"no_decay": no_decay, "layer_decay": layer_decay, "one_lr": one_lr}
+        given = {"no_decay": no_decay, "layer_decay": layer_decay, "one_lr": one_lr, "head": head, "frozen": frozen}
         faults = check_call(Groups, given, KEY)
         faults += [fault for i, rule in enumerate(rules) for fault in _faults(rule, f"{KEY}rules[{i}].")]
-        faults += [fault for pattern in frozen for fault in _unreadable(KEY + "frozen", pattern)]
+        faults += _faults_of_lengths(unfreeze) + _faults_of_roles(lr, one_lr)
         if one_lr and layer_decay not in (None, 1):
             faults.append(Fault(KEY + "layer_decay", layer_decay, ONE_LR, "set it to null"))
         if one_lr and any(rule.get("lr", 1) != 1 for rule in rules if isinstance(rule, Mapping)):
             faults.append(Fault(KEY + "rules", list(rules), ONE_LR, "leave lr out of the rules"))
         if faults:
             raise ConfigError(*faults)
-        self.no_decay = no_decay
-        self.layer_decay = layer_decay
-        self.rules = tuple(Rule(**rule) for rule in rules)
-        self.frozen = tuple(frozen)
-        self.kinds = kinds
+        self.no_decay, self.layer_decay, self.one_lr = no_decay, layer_decay, one_lr
+        self.rules, self.kinds = tuple(Rule(**rule) for rule in rules), kinds
+        self.lr = {role: factor for role, factor in (lr or {}).items() if factor != 1}
+        self.rates = rates
+        self.head, self.frozen, self.unfreeze = _several(head), _several(frozen), dict(unfreeze or {})
+        if faults := [fault for key, pattern in self._patterns() for fault in unreadable(key, pattern)]:
+            raise ConfigError(*faults)
 
-    def split(self, module: nn.Module, lr: float, weight_decay: float = 0.0) -> list[dict[str, Any]]:
+    @property
+    def ask_for_the_head(self) -> bool:
+        """True if a setting depends on which parameters are the head, or how deep the others lie."""
+        return self.kinds is not None or self.layer_decay not in (None, 1) or bool(self.lr or self.rates)
+
+    @property
+    def needs_flow(self) -> bool:
+        """True if the flow of data has to tell something that these settings do not say."""
+        asks = self.kinds is not None or self.lr or self.rates
+        return self.layer_decay not in (None, 1) or (bool(asks) and not self.head)
+
+    def split(
+        self, module: nn.Module, lr: float, weight_decay: float = 0.0, flow: Flow | None = None
+    ) -> list[dict[str, Any]]:
         """The parameter groups of `module` for an optimizer, with `name`, `params`, `lr`, `weight_decay` (and `kind`).
 
         Parameters with equal settings share a group, so that fused and foreach kernels take them at once. The group at
-        the plain lr with the most parameters comes first. Frozen parameters get requires_grad=False.
+        the plain lr with the most parameters comes first. Parameters that are frozen, for good or at first, get
+        requires_grad=False and are in no group.
 
         Raises:
             ConfigError: a pattern matches no parameter, or nothing is left to train.
         """
-        self._check_patterns([name for name, _ in module.named_parameters()])
-        for name, parameter in module.named_parameters():
-            if any(matches(pattern, name) for pattern in self.frozen):
-                parameter.requires_grad_(False)
-        members: dict[Setting, list[Tensor]] = defaultdict(list)
-        settings = self._settings(module, weight_decay)
-        for name, parameter in module.named_parameters():
-            if parameter.requires_grad:
-                members[settings[name]].append(parameter)
-        if not members:
-            raise ConfigError(Fault(KEY + "frozen", list(self.frozen), "leaves no parameter to train"))
-        groups = [_group(setting, params, lr) for setting, params in _sorted(members)]
-        _name(groups, lr)
+        groups = self.plan(module, lr, weight_decay, flow).groups(module.parameters())
         check_complete(module, groups)
         return groups
 
-    def _settings(self, module: nn.Module, weight_decay: float) -> dict[str, Setting]:
-        """The setting of each parameter by name."""
-        kinds = self.kinds(module) if self.kinds else {}
+    def plan(self, module: nn.Module, lr: float, weight_decay: float = 0.0, flow: Flow | None = None) -> "Plan":
+        """The settings of all parameters of `module`, those that are frozen now among them; see `split`."""
+        self.freeze(module)
+        kinds = self._kinds(module, flow)
         order = list(dict.fromkeys(kinds.values()))
-        undecayed = not_decayed(module) if self.no_decay else set()
-        scales = self._layer_scales(module)
+        undecayed = spared(module) if self.no_decay else set()
+        scales = self._scales(module, flow)
         settings = {}
         for name, parameter in module.named_parameters():
-            scale, decay = scales[name], 0.0 if id(parameter) in undecayed else weight_decay
+            scale, decay = scales[name], 0.0 if name in undecayed else weight_decay
             for rule in self.rules:
                 if matches(rule.match, name):
                     scale, decay = scale * rule.lr, decay * rule.weight_decay
             kind = kinds.get(name, "")
-            settings[name] = Setting(order.index(kind) if kind else 0, kind, scale, decay)
-        return settings
+            settings[id(parameter)] = Setting(order.index(kind) if kind else 0, kind, scale, decay)
+        return Plan(lr, settings, self.frozen, self.one_lr)
 
-    def _layer_scales(self, module: nn.Module) -> dict[str, float]:
-        levels = depths(module)
-        head = max(levels.values(), default=0)
-        decay = 1.0 if self.layer_decay is None else self.layer_decay
-        return {name: decay ** (head - level) for name, level in levels.items()}
+    def heads(self, module: nn.Module, flow: Flow | None = None) -> set[str]:
+        """The names of the parameters of the head."""
+        names = [name for name, _ in module.named_parameters()]
+        return matching(self.head, names) if self.head else layers.head(module, flow)
 
-    def _check_patterns(self, names: Sequence[str]) -> None:
-        given = [(f"{KEY}rules[{i}].match", rule.match) for i, rule in enumerate(self.rules)]
-        given += [(f"{KEY}frozen", pattern) for pattern in self.frozen]
+    def freeze(self, module: nn.Module) -> None:
+        """Take requires_grad from the parameters of `module` that are not trained, or not at first.
+
+        Raises:
+            ConfigError: a pattern matches no parameter, or a parameter has no size yet.
+        """
+        named = dict(module.named_parameters())
         faults = [
-            Fault(key, pattern, "matches no parameter", _nearest(pattern, names))
-            for key, pattern in given
-            if not any(matches(pattern, name) for name in names)
+            Fault("model", name, "has no size yet: the net was never called", "call it once, on a batch")
+            for name, parameter in named.items()
+            if isinstance(parameter, UninitializedParameter)
         ]
+        faults += unmatched(self._patterns(), list(named))
+        if both := sorted(matching(self.frozen, named) & matching(self.unfreeze, named)):
+            faults.append(Fault(KEY + "unfreeze", both[0], f"is in {KEY}frozen too", "leave it out of one of them"))
         if faults:
             raise ConfigError(*faults)
+        for name in matching((*self.frozen, *self.unfreeze), named):
+            named[name].requires_grad_(False)
+
+    def starts(self, clock: Clock) -> dict[str, int]:
+        """The number of steps after which each pattern of `unfreeze` is trained.
+
+        Raises:
+            ConfigError: a length needs what the clock does not know.
+        """
+        return {
+            pattern: in_steps(f"{KEY}unfreeze.{pattern}", length, clock) for pattern, length in self.unfreeze.items()
+        }
+
+    def _kinds(self, module: nn.Module, flow: Flow | None) -> Mapping[str, str]:
+        if self.kinds is None:
+            return {}
+        asks = "head" in inspect.signature(self.kinds).parameters
+        return self.kinds(module, **({"head": self.heads(module, flow)} if asks else {}))
+
+    def _scales(self, module: nn.Module, flow: Flow | None) -> dict[str, float]:
+        """The multiplier of each parameter's lr: by layer, by role, and by `rates`."""
+        scales = self._layer_scales(module, flow)
+        if not self.lr and self.rates is None:
+            return scales
+        head = self.heads(module, flow)
+        of_role = {name: self.lr.get(role, 1.0) for name, role in roles(module, head).items()}
+        further = {} if self.rates is None else self.rates(module, head)
+        return {name: scale * of_role[name] * further.get(name, 1.0) for name, scale in scales.items()}
+
+    def _layer_scales(self, module: nn.Module, flow: Flow | None) -> dict[str, float]:
+        if self.layer_decay is None:
+            return {name: 1.0 for name, _ in module.named_parameters()}
+        levels = layers.depths(module, flow, self.heads(module, flow) if flow or self.head else ())
+        head = max(levels.values(), default=0)
+        return {name: self.layer_decay ** (head - level) for name, level in levels.items()}
+
+    def _patterns(self) -> list[tuple[str, str]]:
+        """Each pattern with its key."""
+        given = [(f"{KEY}rules[{i}].match", rule.match) for i, rule in enumerate(self.rules)]
+        lists = {"head": self.head, "frozen": self.frozen, "unfreeze": self.unfreeze}
+        return [*given, *((KEY + key, pattern) for key, patterns in lists.items() for pattern in patterns)]
 
 
-def matches(pattern: str, name: str) -> bool:
-    """Whether a parameter's whole name matches a glob, or the regular expression after "re:"."""
-    if pattern.startswith("re:"):
-        return re.fullmatch(pattern[3:], name) is not None
-    return fnmatch.fnmatchcase(name, pattern)
+@dataclass(frozen=True)
+class Plan:
+    """The setting of each parameter by its id, at the base lr `lr`; what of it is trained, and when, is told later."""
 
+    lr: float
+    settings: Mapping[int, Setting]
+    frozen: Sequence[str] = ()
+    one_lr: bool = False
 
-def _nearest(pattern: str, names: Sequence[str]) -> str:
-    prefixes = {name[:end] for name in names for end, letter in enumerate(name) if letter == "."}
-    few = f"parameters are {' '.join(names[:6])}{' ...' if len(names) > 6 else ''}"
-    return nearest(pattern, [*names, *(f"{prefix}.*" for prefix in sorted(prefixes))]) or few
+    def groups(self, parameters: Iterable[Tensor]) -> list[dict[str, Any]]:
+        """The groups of those of `parameters` that require a gradient.
 
+        Raises:
+            ConfigError: none is left.
+        """
+        groups = self._split(p for p in parameters if p.requires_grad)
+        if not groups:
+            raise ConfigError(Fault(KEY + "frozen", list(self.frozen), "leaves no parameter to train"))
+        if len(groups) == 1:
+            groups[0]["name"] = "all"
+        return groups
 
-def not_decayed(module: nn.Module) -> set[int]:
-    """The ids of the parameters of norms and embeddings, and of all that have fewer than two dimensions."""
-    special = [inner for inner in module.modules() if isinstance(inner, NORMS + EMBEDDINGS)]
-    ids = {id(p) for inner in special for p in inner.parameters(recurse=False)}
-    return ids | {id(p) for p in module.parameters() if p.ndim < 2}
+    def added(self, group: Mapping[str, Any], step: int) -> list[dict[str, Any]]:
+        """The groups of parameters that come in after `step` steps as the one `group`, whose lr is a base lr.
+
+        Its lr multiplies what the plan gives each parameter; what else `group` sets holds for all of them.
+        """
+        given = group["params"]
+        params = [given] if isinstance(given, Tensor) else list(given)
+        if not all(id(p) in self.settings for p in params):
+            return [dict(group) | {"params": params, "name": f"from{step}"}]
+        ratio = 1.0 if self.one_lr else group["lr"] / self.lr
+        further = {key: value for key, value in group.items() if key not in ("params", "lr")}
+        parts = self._split(params)
+        for part in parts:
+            label = f"{part['name']}_" if len(parts) > 1 else ""
+            part |= {"lr": part["lr"] * ratio, "name": f"{label}from{step}"} | further
+        return parts
+
+    def _split(self, parameters: Iterable[Tensor]) -> list[dict[str, Any]]:
+        members: dict[Setting, list[Tensor]] = defaultdict(list)
+        for parameter in parameters:
+            members[self.settings[id(parameter)]].append(parameter)
+        groups = [_group(setting, params, self.lr) for setting, params in _sorted(members)]
+        strongest = max((setting.weight_decay for setting in members), default=0.0)
+        for group in groups:
+            group["name"] = _name(group, self.lr, strongest)
+        return groups
 
 
 def check_complete(module: nn.Module, groups: Iterable[Mapping[str, Any]]) -> None:
@@ -181,23 +274,11 @@ def check_complete(module: nn.Module, groups: Iterable[Mapping[str, Any]]) -> No
         raise ValueError(f"parameter groups: missing {missing}, twice {twice}, {foreign} not trainable ones of the net")
 
 
-def table(module: nn.Module, groups: Iterable[Mapping[str, Any]]) -> list[Row]:
-    """The rows of the table of `groups`, best an optimizer's `param_groups`; frozen parameters last, at lr 0."""
-    rows = []
-    for group in groups:
-        lr = float(group.get("initial_lr", group["lr"]))
-        rows.append(Row(group["name"], *_size(group["params"]), lr, float(group["weight_decay"])))
-    still = [p for p in module.parameters() if not p.requires_grad]
-    return [*rows, Row("frozen", *_size(still), 0.0, 0.0)] if still else rows
-
-
-def _size(parameters: Sequence[Tensor]) -> tuple[int, int]:
-    return len(parameters), sum(p.numel() for p in parameters)
-
-
 def _sorted(members: Mapping[Setting, list[Tensor]]) -> list[tuple[Setting, list[Tensor]]]:
     """By kind, the plain lr before others, the larger before the smaller."""
-    return sorted(members.items(), key=lambda item: (item[0].rank, item[0].scale != 1, -_size(item[1])[1]))
+    return sorted(
+        members.items(), key=lambda item: (item[0].rank, item[0].scale != 1, -sum(p.numel() for p in item[1]))
+    )
 
 
 def _group(setting: Setting, params: list[Tensor], lr: float) -> dict[str, Any]:
@@ -205,16 +286,36 @@ def _group(setting: Setting, params: list[Tensor], lr: float) -> dict[str, Any]:
     return group | ({"kind": setting.kind} if setting.kind else {})
 
 
-def _name(groups: list[dict[str, Any]], lr: float) -> None:
-    """Give each group a name that says its settings, such as `no_decay` or `muon_decay_lr0.5`."""
-    strongest = max(group["weight_decay"] for group in groups)
-    for group in groups:
-        decay, scale = group["weight_decay"], group["lr"] / lr
-        decayed = "no_decay" if not decay else "decay" if decay == strongest else f"decay{decay:.3g}"
-        kind = [group["kind"]] if "kind" in group else []
-        group["name"] = "_".join([*kind, decayed, *([f"lr{scale:.3g}"] if group["lr"] != lr else [])])
-    if len(groups) == 1:
-        groups[0]["name"] = "all"
+def _name(group: Mapping[str, Any], lr: float, strongest: float) -> str:
+    """A name that says the settings of a group, such as `no_decay` or `muon_decay_lr0.5`."""
+    decay, scale = group["weight_decay"], group["lr"] / lr
+    decayed = "no_decay" if not decay else "decay" if decay == strongest else f"decay{decay:.3g}"
+    kind = [group["kind"]] if "kind" in group else []
+    return "_".join([*kind, decayed, *([f"lr{scale:.3g}"] if group["lr"] != lr else [])])
+
+
+def _several(patterns: str | Sequence[str] | None) -> tuple[str, ...]:
+    return (patterns,) if isinstance(patterns, str) else tuple(patterns or ())
+
+
+def _faults_of_lengths(unfreeze: Any) -> list[Fault]:
+    if not isinstance(unfreeze, Mapping | None):
+        return [Fault(KEY + "unfreeze", unfreeze, "must be lengths by pattern, as {net.stem.*: 2ep}")]
+    found = ((pattern, length, durations.violated(length)) for pattern, length in (unfreeze or {}).items())
+    return [Fault(f"{KEY}unfreeze.{pattern}", length, must) for pattern, length, must in found if must]
+
+
+def _faults_of_roles(lr: Any, one_lr: bool) -> list[Fault]:
+    if not isinstance(lr, Mapping | None):
+        return [Fault(KEY + "lr", lr, "must be multipliers by role, as {embeddings: 10, head: 3, vectors: 10}")]
+    known = get_args(Role)
+    given = dict(lr or {})
+    strange = [name for name in given if name not in known]
+    faults = [unknown(f"{KEY}lr.{name}", given.pop(name), name, known, "no such role, they are") for name in strange]
+    faults += [Fault(f"{KEY}lr.{name}", v, must) for name, v in given.items() if (must := violated(Factor, v))]
+    if one_lr and any(factor != 1 for factor in given.values()):
+        faults.append(Fault(KEY + "lr", given, ONE_LR, "leave it out"))
+    return faults
 
 
 def _faults(rule: Any, prefix: str) -> list[Fault]:
@@ -224,14 +325,4 @@ def _faults(rule: Any, prefix: str) -> list[Fault]:
     if "match" not in rule:
         hint = "give a glob over parameter names, as 'net.stem.*'"
         faults.append(Fault(prefix + "match", MISSING, "is missing", hint))
-    return faults or _unreadable(prefix + "match", rule["match"])
-
-
-def _unreadable(key: str, pattern: object) -> list[Fault]:
-    if not isinstance(pattern, str):
-        return [Fault(key, pattern, "must be a text: a glob, or a regular expression as re:...")]
-    try:
-        matches(pattern, "")
-    except re.error as error:
-        return [Fault(key, pattern, f"is no regular expression: {error}")]
-    return []
+    return faults or unreadable(prefix + "match", rule["match"])

@@ -5,7 +5,7 @@ optimizer = Muon(Groups(kinds=kinds).split(net, lr=0.02, weight_decay=0.01), lr=
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 import torch
@@ -15,13 +15,13 @@ from torch.optim import Optimizer
 from torch.optim.adamw import adamw
 
 from kasoku import bfloat16
-from kasoku.faults import ConfigError, check_call
-from kasoku.optim.depth import EMBEDDINGS, NORMS
+from kasoku.optim import layers
 from kasoku.optim.orthogonal import Coefficients, newton_schulz
+from kasoku.optim.weights import CONVS, spared
+from kasoku.signatures import checked
 
 Share = Annotated[float, Interval(ge=0, lt=1)]
-CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-LAYERS = (nn.Linear, *CONVS)
+TINY = 1e-12
 
 
 class Muon(Optimizer):
@@ -44,6 +44,9 @@ class Muon(Optimizer):
         weight_decay: decoupled, for both kinds.
         normalize: whether each matrix is brought to the Frobenius norm sqrt(rows) before its step, as K. Jordan's
             cifar10-airbench does; for nets in which a norm without weights follows each layer.
+        row_beta: memory of the mean square of each row of a direction, which the row is divided by the root of, the
+            direction's norm kept: rows that moved much move less. None: no such thing. NorMuon, Z. Li et al. 2025,
+            arXiv 2510.05491.
         steps: Newton-Schulz iterations.
         coefficients: their polynomials. "quintic", Jordan's for every step; "polar_express", the best for each step
             (N. Amsel et al. 2025, arXiv 2505.16932), of which three or four do what five of Jordan's do.
@@ -58,29 +61,29 @@ class Muon(Optimizer):
         ValueError: a group has no kind, or one of kind "muon" holds vectors.
     """
 
+    @checked("optimizer.")
     def __init__(
         self,
         params: Iterable[dict[str, Any]],
-        lr: Annotated[float, Gt(0)] = 0.02,
+        lr: Annotated[float, Gt(0)] = 0.04,
         *,
         momentum: Share = 0.95,
         nesterov: bool = True,
-        weight_decay: Annotated[float, Ge(0)] = 0.01,
+        weight_decay: Annotated[float, Ge(0)] = 0.1,
         normalize: bool = False,
+        row_beta: Share | None = None,
         steps: Annotated[int, Interval(ge=1, le=20)] = 5,
         coefficients: Coefficients = "quintic",
         adjust_lr: Literal["original", "match_rms_adamw"] = "original",
         precision: Literal["auto", "float32", "bfloat16"] = "auto",
-        adamw_lr: Annotated[float, Gt(0)] = 0.003,
+        adamw_lr: Annotated[float, Gt(0)] = 0.04,
         betas: tuple[Share, Share] = (0.9, 0.95),
         eps: Annotated[float, Gt(0)] = 1e-8,
     ):
         muon: dict[str, Any] = {"momentum": momentum, "nesterov": nesterov, "normalize": normalize, "steps": steps}
-        muon |= {"coefficients": coefficients, "adjust_lr": adjust_lr, "precision": precision}
+        muon |= {"coefficients": coefficients, "adjust_lr": adjust_lr, "precision": precision, "row_beta": row_beta}
         rest: dict[str, Any] = {"betas": tuple(betas), "eps": eps}
         shared: dict[str, Any] = {"lr": lr, "weight_decay": weight_decay}
-        if faults := check_call(Muon, shared | muon | rest | {"adamw_lr": adamw_lr}, "optimizer."):
-            raise ConfigError(*faults)
         # Each kind has its own settings and no others, so that a schedule of momentum moves beta1 in AdamW's groups.
         self._settings = {"muon": muon, "adamw": rest}
         self._lrs = (lr, adamw_lr)
@@ -119,12 +122,23 @@ class Muon(Optimizer):
         torch._foreach_lerp_(averages, grads, 1 - group["momentum"])
         updates = torch._foreach_lerp(grads, averages, group["momentum"]) if group["nesterov"] else averages
         directions = orthogonalised(updates, group["steps"], group["precision"], group["coefficients"])
+        if group["row_beta"] is not None:
+            directions = [self._evened(p, d, group["row_beta"]) for p, d in zip(params, directions, strict=True)]
         ratios = [-float(group["lr"]) * _lr_ratio(p, group["adjust_lr"]) for p in params]
         if group["normalize"]:
             norms = torch._foreach_norm(params)
             torch._foreach_mul_(params, [math.sqrt(p.size(0)) / n for p, n in zip(params, norms, strict=True)])
         torch._foreach_mul_(params, 1 - float(group["lr"]) * group["weight_decay"])
         torch._foreach_add_(params, torch._foreach_mul(directions, ratios))
+
+    def _evened(self, parameter: Tensor, direction: Tensor, beta: float) -> Tensor:
+        """`direction` with its rows over the root of their mean squares so far, at its own norm."""
+        rows, state = direction.flatten(1), self.state[parameter]
+        if "row_variance" not in state:
+            state["row_variance"] = rows.new_zeros(len(rows), 1)
+        state["row_variance"].lerp_(rows.square().mean(dim=1, keepdim=True), 1 - beta)
+        even = rows / state["row_variance"].sqrt().clamp(min=TINY)
+        return (even * (rows.norm() / even.norm().clamp(min=TINY))).view_as(direction)
 
     def _step_adamw(self, group: dict[str, Any], params: list[Tensor]) -> None:
         for p in params:
@@ -153,18 +167,24 @@ class Muon(Optimizer):
         return [self.state[p][name] for p in params]
 
 
-def kinds(module: nn.Module) -> dict[str, str]:
-    """Which optimizer trains each parameter: "muon" or "adamw" by name, Muon's first.
+def kinds(module: nn.Module, head: Container[str] | None = None) -> dict[str, str]:
+    """The optimizer that trains each parameter, "muon" or "adamw", by the parameter's name; Muon's first.
 
-    Muon's are matrices and the kernels of ungrouped convolutions; AdamW's are norms, biases, embeddings, weights tied
-    to them, and the head: the linear layer or convolution that was registered last.
+    Muon's are matrices and the kernels of ungrouped convolutions; AdamW's are the head, whatever weight decay spares
+    (norms, biases, embeddings, weights tied to them, positions, tokens, scales: `kasoku.optim.weights`), and the rest.
+
+    Args:
+        module: the net.
+        head: the names of the head's parameters; None: those of the layer that was registered last.
     """
-    layers = [layer for layer in module.modules() if isinstance(layer, LAYERS)]
-    rest = {id(layer.weight) for layer in layers[-1:]}
-    rest |= {id(p) for inner in module.modules() if isinstance(inner, NORMS + EMBEDDINGS) for p in inner.parameters()}
-    kernels = {id(layer.weight) for layer in layers if isinstance(layer, CONVS) and layer.groups == 1}
-    flat = {id(p) for p in module.parameters() if p.ndim == 2} | kernels
-    names = {name: "muon" if id(p) in flat - rest else "adamw" for name, p in module.named_parameters()}
+    ends = layers.head(module) if head is None else head
+    rest = spared(module)
+    convs = [name for name, layer in module.named_modules() if isinstance(layer, CONVS) and layer.groups == 1]
+    kernels = {f"{name}.weight".lstrip(".") for name in convs}
+    names = {
+        name: "muon" if (p.ndim == 2 or name in kernels) and name not in rest and name not in ends else "adamw"
+        for name, p in module.named_parameters()
+    }
     return dict(sorted(names.items(), key=lambda item: item[1], reverse=True))
 
 

@@ -7,11 +7,9 @@ import math
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-import pytorch_lightning as pl
 from annotated_types import Ge, Interval
 from torch.optim import Optimizer
 
-from kasoku.faults import ConfigError, Fault, unknown
 from kasoku.optim.bridge import DrivenLR
 
 Count = Annotated[int, Ge(0)]
@@ -91,45 +89,7 @@ class Plateau(DrivenLR):
         return super().state_dict() | counts
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.reduction, self.best = state_dict["reduction"], state_dict["best"]
-        self.bad, self.resting = state_dict["bad"], state_dict["resting"]
-        self.move_to(state_dict["step"])
-
-
-class ObservePlateau(pl.Callback):
-    """Shows each validation's metric to the run's Plateau scheduler, if it has one.
-
-    Lightning's own `reduce_on_plateau` looks at the end of an epoch only: it would miss validations inside the epoch
-    and count one value twice where not every epoch is validated.
-
-    Raises:
-        ConfigError: before the first step, if the run does not validate or validation logs no such metric.
-    """
-
-    def on_sanity_check_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        for scheduler in _plateaus(trainer):
-            _value(trainer, scheduler.metric)
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        every, epochs = trainer.check_val_every_n_epoch, trainer.max_epochs
-        late = every is not None and epochs is not None and 0 < epochs < every
-        if _plateaus(trainer) and (late or not trainer.enable_validation):
-            must = "needs validation, and this run has none"
-            raise ConfigError(Fault("scheduler", "plateau", must, "validate, or choose another scheduler"))
-
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        for scheduler in _plateaus(trainer):
-            if not trainer.sanity_checking:
-                scheduler.observe(_value(trainer, scheduler.metric))
-
-
-def _plateaus(trainer: pl.Trainer) -> list[Plateau]:
-    schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
-    return [scheduler for scheduler in schedulers if isinstance(scheduler, Plateau)]
-
-
-def _value(trainer: pl.Trainer, metric: str) -> float:
-    if metric not in trainer.callback_metrics:
-        what = "validation logs no such metric, but these"
-        raise ConfigError(unknown("scheduler.metric", metric, metric, trainer.callback_metrics, what))
-    return trainer.callback_metrics[metric].item()
+        """Go on from the state of a plateau, or from that of another schedule: then nothing is reduced yet."""
+        self.reduction, self.best = state_dict.get("reduction", 1.0), state_dict.get("best")
+        self.bad, self.resting = state_dict.get("bad", 0), state_dict.get("resting", 0)
+        super().load_state_dict(state_dict)

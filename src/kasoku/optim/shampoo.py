@@ -8,7 +8,7 @@ from annotated_types import Ge, Gt, Interval
 from pytorch_optimizer import ScalableShampoo
 from pytorch_optimizer.optimizer.utils.graft import LayerWiseGrafting
 
-from kasoku.faults import ConfigError, check_call
+from kasoku.signatures import checked
 
 Share = Annotated[float, Interval(ge=0, lt=1)]
 Count = Annotated[int, Ge(1)]
@@ -34,6 +34,7 @@ class Shampoo(ScalableShampoo):
         ConfigError: a value is out of its range.
     """
 
+    @checked("optimizer.")
     def __init__(
         self,
         params: Iterable[Any],
@@ -49,10 +50,6 @@ class Shampoo(ScalableShampoo):
         nesterov: bool = True,
         eps: Annotated[float, Gt(0)] = 1e-6,
     ):
-        given = {"lr": lr, "betas": betas, "weight_decay": weight_decay, "graft": graft, "start": start, "every": every}
-        given |= {"block_size": block_size, "max_dim": max_dim, "nesterov": nesterov, "eps": eps}
-        if faults := check_call(Shampoo, given, "optimizer."):
-            raise ConfigError(*faults)
         super().__init__(
             params,
             lr=lr,

@@ -8,7 +8,7 @@ from annotated_types import Ge, Gt, Interval
 from pytorch_optimizer import SophiaH
 from torch import Tensor
 
-from kasoku.faults import ConfigError, check_call
+from kasoku.signatures import checked
 
 Share = Annotated[float, Interval(ge=0, lt=1)]
 
@@ -18,7 +18,7 @@ class Sophia(SophiaH):
 
     H. Liu et al. 2023, arXiv 2305.14342 (Sophia-H). The parent differentiates the gradients that `backward` left, which
     asks for create_graph at every step. Here `estimate(loss)`, called before `backward` at the steps that are `due`,
-    does it from the loss: by the callback `EstimateCurvature` (kasoku.optim.curvature) under Lightning, by hand
+    does it from the loss: by `kasoku.training.optimizer_hooks.EstimateCurvature` under Lightning, by hand
     in a loop of one's own.
 
     Args:
@@ -32,6 +32,9 @@ class Sophia(SophiaH):
         ConfigError: a value is out of its range.
     """
 
+    decays_apart = True  # what `kasoku.optim.tricks` could not find out without a loss to differentiate
+
+    @checked("optimizer.")
     def __init__(
         self,
         params: Iterable[Any],
@@ -43,15 +46,12 @@ class Sophia(SophiaH):
         every: Annotated[int, Ge(1)] = 10,
         eps: Annotated[float, Gt(0)] = 1e-12,
     ):
-        given = {"lr": lr, "betas": betas, "weight_decay": weight_decay, "clip": clip, "every": every, "eps": eps}
-        if faults := check_call(Sophia, given, "optimizer."):
-            raise ConfigError(*faults)
         super().__init__(params, lr, tuple(betas), weight_decay, p=clip, update_period=every, eps=eps)
         self._curvature: list[Tensor] | None = None
 
     @property
     def due(self) -> bool:
-        """Whether the coming step takes a new estimate of h."""
+        """True if the coming step takes a new estimate of h."""
         return self.param_groups[0].get("step", 0) % self.update_period == 0
 
     def estimate(self, loss: Tensor, mean: Callable[[Tensor], Tensor] = lambda tensor: tensor) -> None:

@@ -7,15 +7,19 @@ its forks start in a tenth of a second with clean CUDA, OpenMP and process-group
 import contextlib
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from multiprocessing import forkserver
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from kasoku import results
-from kasoku.search import job as jobs
-from kasoku.search.study import End
+from kasoku.config.compose import Source
+from kasoku.results import Result
+from kasoku.search.job import End, Job
+from kasoku.signals import ENDING
 
 CONTEXT = multiprocessing.get_context("forkserver")
 SHOWN = 300  # characters of a reason
@@ -27,13 +31,22 @@ def start_imports() -> None:
     forkserver.ensure_running()
 
 
+def enter(job: Job, source: Source, sweep: Connection, environment: dict[str, str]) -> None:
+    """The trial's process. What it imports is there already: see `kasoku.search.preload`."""
+    from kasoku.search import trial
+
+    os.environ.clear()  # that of the fork server, which an earlier sweep of this process may have started
+    os.environ.update(environment)
+    trial.main(job, source, sweep)
+
+
 class Child:
     """A trial that runs. `connection` brings its reports, `sentinel` is ready once it has ended."""
 
-    def __init__(self, job: jobs.Job, source: jobs.Source):
+    def __init__(self, job: Job, source: Source):
         self.job = job
         self.connection, theirs = CONTEXT.Pipe()
-        self._process = CONTEXT.Process(target=jobs.run, args=(job, source, theirs))
+        self._process = CONTEXT.Process(target=enter, args=(job, source, theirs, dict(os.environ)))
         self._process.start()
         theirs.close()
         self.started = time.monotonic()
@@ -57,7 +70,7 @@ class Child:
         return round(time.monotonic() - self.started, 3)
 
     def messages(self) -> list[Any]:
-        """What it has sent since the last call."""
+        """The messages since the last call."""
         found = []
         with contextlib.suppress(EOFError, OSError):
             while self.connection.poll():
@@ -81,19 +94,20 @@ class Child:
     def close(self) -> None:
         self.connection.close()
 
-    def end(self) -> tuple[End, dict[str, Any] | None]:
-        """How it ended and its result, if it left one. `End.values` are for the caller to fill in."""
+    def end(self) -> tuple[End, Result | None]:
+        """The way it ended, and its result if it left one. `End.values` are for the caller to fill in."""
         self._process.join()
+        shutil.rmtree(self.job.scratch, ignore_errors=True)
         code = self._process.exitcode or 0
         if code != 0:
             self.kill()  # further ranks that wait for it
         result = _result(self.job.directory)
-        state = "interrupted" if code in (130, 143) else result["status"] if result else "failed"
+        state = "interrupted" if code - 128 in ENDING else result.status if result else "failed"
         if result is None and code == 0:
             state = "completed"  # a mode that trains nothing
         if code < 0:
             state = "failed"
-        return End(state, self._why(state, code), [], self.seconds, result["steps"] if result else 0), result
+        return End(state, self._why(state, code), [], self.seconds, result.steps if result else 0), result
 
     def _why(self, state: str, code: int) -> str:
         if state == "diverged":
@@ -105,7 +119,7 @@ class Child:
         return self.reason[:SHOWN] or _meaning(code)
 
 
-def _result(directory: Path) -> dict[str, Any] | None:
+def _result(directory: Path) -> Result | None:
     try:
         return results.read(directory)
     except (OSError, ValueError):

@@ -76,7 +76,7 @@ def with_estimates(trials: Sequence[FrozenTrial], direction: StudyDirection) -> 
 
 
 def heading_for(trial: FrozenTrial, complete: Sequence[FrozenTrial], sign: float = 1.0) -> float:
-    """sign x what `trial` would have come to: between those of the `complete` ones that were next to it where it ended.
+    """sign x the final value of a pruned `trial`, interpolated between `complete` ones at the step where it stopped.
 
     Taken as no better than any that was better there. So it is never better than all, and a point whose trials are
     pruned again and again loses its appeal. (With the difference to the nearest one, searches went on there for ever.)

@@ -1,28 +1,17 @@
-"""What a sweep hands to the process of a trial."""
+"""Messages between a sweep and the process of a trial: plain data."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-from hydra.core.config_loader import ConfigLoader
-
-
-@dataclass(frozen=True)
-class Source:
-    """How the configuration of a trial is composed: as Hydra composes that of the command."""
-
-    loader: ConfigLoader
-    name: str
-    job: str
-    hydra_overrides: tuple[str, ...]
-    conf_dir: str
 
 
 @dataclass(frozen=True)
 class Job:
-    """A trial to run. `metrics` are reported at each evaluation; `gpus` None leaves the machine's as they are."""
+    """A trial to run. `metrics` are reported at each evaluation; `gpus` None leaves the machine's as they are.
+
+    `scratch` is for its temporary files, and is removed once it has ended: it leaves without a word to its finalizers.
+    """
 
     number: int
     overrides: tuple[str, ...]
@@ -31,10 +20,29 @@ class Job:
     metrics: tuple[str, ...]
     threads: int
     gpus: tuple[str, ...] | None
+    scratch: Path
 
 
-def run(job: Job, source: Source, sweep: Connection) -> None:
-    """The trial's process. What it imports is there already: see `kasoku.search.preload`."""
-    from kasoku.search import trial
+@dataclass(frozen=True)
+class Start:
+    """The start of a trial, as the study keeps it."""
 
-    trial.main(job, source, sweep)
+    overrides: list[str]
+    parameters: dict[str, Any]
+    directory: str
+    owner: str
+
+
+@dataclass(frozen=True)
+class End:
+    """The end of a trial. `state` is a run's status, or lost; `values` are those of the objectives.
+
+    `measures` are further figures that the sweep keeps of each trial.
+    """
+
+    state: str
+    reason: str = ""
+    values: list[float | None] = field(default_factory=list)
+    seconds: float = 0.0
+    steps: int = 0
+    measures: dict[str, float | None] = field(default_factory=dict)

@@ -6,15 +6,14 @@ A worker needs what the command needs, this package and the sweep's storage, and
 import logging
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kasoku.faults import ConfigError, Fault, check_call
-
-VARIABLE = "KASOKU_WORKER"  # set in a worker: the token that ends it when the study shows it
+from kasoku import home
+from kasoku.faults import ConfigError, Fault
+from kasoku.signatures import check_call
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,8 @@ def _slurm(work: Work, *, cluster: str | None, parameters: dict[str, Any]) -> Fl
 
     executor = submitit.AutoExecutor(folder=work.directory / "jobs", cluster=cluster)
     executor.update_parameters(**{key: value for key, value in parameters.items() if value is not None})
-    function = submitit.helpers.CommandFunction(work.command, verbose=False, env={VARIABLE: work.token})
+    command = ["env", f"{home.WORKER}={work.token}", *work.command]  # CommandFunction's `env` would be the whole of it
+    function = submitit.helpers.CommandFunction(command, verbose=False)
     jobs = [executor.submit(function) for _ in range(work.count)]
 
     def cancel() -> None:
@@ -80,7 +80,9 @@ def _ray(work: Work, *, address: str | None, num_cpus: float, num_gpus: float) -
     ray.init(address=address, include_dashboard=False, ignore_reinit_error=True, **quiet)
     # A worker whose process Ray could not start, or lost, is started again: it joins the study where that stands.
     task = ray.remote(num_cpus=num_cpus, num_gpus=num_gpus, max_retries=3)(_work)
-    tasks = [task.remote(work.command, {VARIABLE: work.token}, str(Path.cwd())) for _ in range(work.count)]
+    variables = {name: os.environ[name] for name in (home.STORAGE, home.TRUST) if name in os.environ}
+    variables[home.WORKER] = work.token
+    tasks = [task.remote(work.command, variables, str(Path.cwd())) for _ in range(work.count)]
 
     def alive() -> int:
         return len(ray.wait(tasks, num_returns=len(tasks), timeout=0)[1])
@@ -100,4 +102,4 @@ def _work(command: list[str], variables: dict[str, str], folder: str) -> int:
 
 def worker_command(flags: Sequence[str], overrides: Sequence[str], own: Sequence[str]) -> list[str]:
     """The sweep's command for one worker: its own settings `own` come last and win."""
-    return [sys.executable, str(Path(sys.argv[0]).absolute()), "-m", *flags, *overrides, *own]
+    return [*home.command(), "-m", *flags, *overrides, *own]

@@ -1,6 +1,7 @@
 """The loop of a sweep on one machine: ask, start, listen, tell, until the study has its trials."""
 
 import signal
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,15 +14,18 @@ from typing import Any
 from optuna.exceptions import StorageInternalError
 from optuna.trial import Trial
 
-from kasoku.search import machine
+from kasoku.config.compose import Source
+from kasoku.faults import masked
+from kasoku.results import Result
+from kasoku.search import shares
+from kasoku.search.agenda import Draft
 from kasoku.search.children import Child
-from kasoku.search.job import Job, Source
+from kasoku.search.job import End, Job, Start
 from kasoku.search.launchers import Fleet
 from kasoku.search.objective import Objective
 from kasoku.search.record import Sheet
 from kasoku.search.screen import Screen
-from kasoku.search.space import Parameter
-from kasoku.search.study import BEAT, Book, End, Start
+from kasoku.search.study import BEAT, Book
 from kasoku.signals import caught
 
 TICK = 0.25  # seconds between two looks at the clock
@@ -41,12 +45,13 @@ class Running:
 
 @dataclass(frozen=True)
 class Plan:
-    """What the trials of a sweep have in common.
+    """The settings that the trials of a sweep have in common.
 
     Args:
         source: how a trial's configuration is composed.
         fixed: overrides of every trial.
         objectives: what a trial is worth.
+        measures: figures of a trial that the study keeps besides.
         guide: what trials are compared by while they run; None where they are not.
         directory: holds a directory for each trial.
         workers: trials at a time on this machine; 0 to look on while others run them.
@@ -66,6 +71,7 @@ class Plan:
     timeout: float | None = None
     one_space: bool = False
     token: str = ""
+    measures: Sequence[Objective] = ()
 
     @property
     def reported(self) -> tuple[str, ...]:
@@ -82,13 +88,14 @@ class Loop:
         self.running: dict[int, Running] = {}
         self.signum = 0
         self.refused: list[str] = []  # why trials were refused, as long as every one was
+        self.lacking = ""  # why a run that ended well is worth nothing, if one is
         self._accepted = False
         self._began = time.monotonic()
         self._looked = self._wrote = 0.0
         self._written = -1  # ended trials in sweep.json
         self._away_since: float | None = None
-        self._gpus = machine.visible_gpus()
-        self._threads = machine.threads_each(max(1, plan.workers))
+        self._gpus = shares.visible_gpus()
+        self._threads = shares.threads_each(max(1, plan.workers))
 
     def run(self) -> None:
         with caught(self._note), self._no_orphans():
@@ -111,12 +118,16 @@ class Loop:
             self._away_since = self._away_since or time.monotonic()
             if time.monotonic() - self._away_since > OUTAGE:
                 raise
-            self.screen.say(f"the storage does not answer, trying again: {str(error.__cause__).splitlines()[0]}")
+            self.screen.say(
+                f"the storage does not answer, trying again: {masked(str(error.__cause__)).splitlines()[0]}"
+            )
             time.sleep(RETRY)
         return False
 
     @property
     def _is_hopeless(self) -> bool:
+        if self.plan.one_space and self.lacking:  # the others will lack it too
+            return True
         return self.plan.one_space and not self._accepted and len(self.refused) >= HOPELESS
 
     @property
@@ -139,13 +150,15 @@ class Loop:
                 return
             self._start(*asked, slot)
 
-    def _start(self, trial: Trial, point: dict[Parameter, Any], slot: int) -> None:
-        overrides = [*self.plan.fixed, *(parameter.override(value) for parameter, value in point.items())]
-        parameters = {parameter.key.lstrip("+"): parameter.read(value) for parameter, value in point.items()}
+    def _start(self, trial: Trial, draft: Draft, slot: int) -> None:
+        overrides, parameters = [*self.plan.fixed, *draft.overrides], dict(draft.parameters)
         directory = self.plan.directory / str(trial.number)
         self.book.start(trial, Start(overrides, parameters, str(directory), self.book.me))
-        gpus = tuple(machine.gpus_of_slot(slot, self._gpus, self.plan.gpus_each)) if self._gpus else None
-        job = Job(trial.number, tuple(overrides), parameters, directory, self.plan.reported, self._threads, gpus)
+        gpus = tuple(shares.gpus_of_slot(slot, self._gpus, self.plan.gpus_each)) if self._gpus else None
+        scratch = Path(tempfile.mkdtemp(prefix="kasoku-"))
+        job = Job(
+            trial.number, tuple(overrides), parameters, directory, self.plan.reported, self._threads, gpus, scratch
+        )
         child = Child(job, self.plan.source)
         self.running[trial.number] = Running(trial, child, slot, time.monotonic())
 
@@ -193,9 +206,13 @@ class Loop:
 
     def _ended(self, running: Running) -> None:
         end, result = running.child.end()
-        end = replace(end, values=self._values(end, result, running.child.seen))
+        seen = running.child.seen
+        measured = {o.metric: o.value(result, seen) for o in self.plan.measures} if result else {}
+        end = replace(end, values=self._values(end, result, seen), measures=measured)
         if end.state in ("completed", "reached_target") and result and None in end.values:
-            end = replace(end, state="failed", reason=f"the run has no {self._missing(end)}")
+            reason = f"the run has no {self._missing(end)}"
+            end = replace(end, state="failed", reason=reason)
+            self.lacking = self.lacking or reason
         if end.state == "interrupted" and not self.signum:
             end = replace(end, state="failed", reason="ended by a signal")
         elif end.state == "failed" and self.signum:
@@ -207,7 +224,7 @@ class Loop:
         self.screen.draw(self.book, now=True)
         self._write()
 
-    def _values(self, end: End, result: dict[str, Any] | None, seen: dict[str, float]) -> list[float | None]:
+    def _values(self, end: End, result: Result | None, seen: dict[str, float]) -> list[float | None]:
         return [objective.value(result, seen) if result else None for objective in self.plan.objectives]
 
     def _missing(self, end: End) -> str:
@@ -221,7 +238,7 @@ class Loop:
             self._accepted = True
 
     def _look_around(self) -> None:
-        """What is to be done every few seconds: signs of life, trials of machines that are gone, the screen."""
+        """Do what is due every few seconds: signs of life, trials of machines that are gone, the screen."""
         now = time.monotonic()
         for running in self.running.values():
             if now - running.beat > BEAT:

@@ -1,4 +1,4 @@
-"""What a trial is worth: numbers out of its result."""
+"""Objectives: numbers out of a trial's result that say what it is worth."""
 
 import math
 from collections.abc import Mapping
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kasoku.faults import Fault
+from kasoku.results import Result, better
 
 COSTS = ("train_seconds", "total_seconds", "epochs", "steps", "samples", "parameters")
 TIMES = {
@@ -25,26 +26,26 @@ class Objective:
 
     @property
     def is_evaluated(self) -> bool:
-        """Whether it is a metric that evaluations during the training log."""
+        """True if it is a metric that evaluations during the training log."""
         return self.metric not in COSTS and self.metric not in TIMES and not self.metric.startswith("test/")
 
     def better(self, value: float, than: float) -> bool:
-        return value > than if self.mode == "max" else value < than
+        return better(self.mode, value, than)
 
-    def value(self, result: Mapping[str, Any], seen: Mapping[str, float]) -> float | None:
+    def value(self, result: Result, seen: Mapping[str, float]) -> float | None:
         """Its value in a run's `result`, the best of the run where it was `seen` at evaluations.
 
-        A target that was not reached took for ever: inf. None where the run does not have the metric.
+        A target that was not reached took for ever: inf. None where the run does not have the metric, or has nan.
         """
         if self.metric in TIMES:
-            reached = result["time_to_target"]
-            return float(reached[TIMES[self.metric]]) if reached else math.inf
+            reached = result.time_to_target
+            return float(getattr(reached, TIMES[self.metric])) if reached else math.inf
         if self.metric in COSTS:
-            return float(result[self.metric])
-        best = result["best"]
-        if best and best["metric"] == self.metric:
-            return best["value"]
-        return seen.get(self.metric, result["metrics"].get(self.metric))
+            return float(getattr(result, self.metric))
+        if result.best and result.best.metric == self.metric:
+            return result.best.value
+        value = seen.get(self.metric, result.metrics.get(self.metric))
+        return None if value is None or math.isnan(value) else value
 
 
 def objective(metric: str, mode: str | None, target: Mapping[str, Any]) -> Objective | Fault:

@@ -1,4 +1,4 @@
-"""What the parent of the trials does once, so that none of them has to: imports, and reading Hydra's grammar.
+"""Work done once by the parent of the trials, so that none of them has to: imports, and reading Hydra's grammar.
 
 Nothing here may start a thread, run a tensor operation or touch a GPU: the trials are forks of it.
 """

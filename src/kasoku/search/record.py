@@ -3,31 +3,39 @@
 import json
 import math
 import os
-import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState
 
+from kasoku import home
 from kasoku.files import write_text
+from kasoku.search.agenda import END, START, counts
 from kasoku.search.objective import Objective
-from kasoku.search.study import END, START, Book, counts
+from kasoku.search.study import Book
 
 FILE = "sweep.json"
+# given whole: Optuna 5 made it the default, a later version may take another
+PED_ANOVA = PedAnovaImportanceEvaluator(target_quantile=0.1, region_quantile=1.0, evaluate_on_local=True)
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """What sweep.json tells besides the trials. A worker that was launched leaves it to whoever launched it."""
+    """The head of sweep.json, besides its trials, and what is written `also` whenever it is.
+
+    A worker that was launched leaves the files to whoever launched it.
+    """
 
     directory: Path
     overrides: Sequence[str]
     settings: dict[str, Any]
     objectives: Sequence[Objective]
     is_worker: bool = False
+    also: Callable[[Book], None] | None = None
 
     def write(self, book: Book, at_end: bool = False) -> None:
         """Write sweep.json whole, with the parameters' importance once `at_end`."""
@@ -35,8 +43,10 @@ class Sheet:
             return
         trials = [row(trial) for trial in book.trials() if START in trial.user_attrs]
         found = [self._best_row(trial) for trial in best(book)]
-        content = {"n_trials": book.n_trials, "study": book.study.study_name, "trials": trials, "best": found}
+        content = {"n_trials": book.agenda.n_trials, "study": book.study.study_name, "trials": trials, "best": found}
         write_text(self.directory / FILE, self._text(content | {"importance": importance(book) if at_end else {}}))
+        if self.also:
+            self.also(book)
 
     def write_first(self) -> None:
         """Write a sweep.json without trials, unless there is one.
@@ -102,7 +112,7 @@ def best(book: Book) -> list[FrozenTrial]:
 
 def command(trial: FrozenTrial) -> str:
     """The command that runs this trial again."""
-    return f"python train.py {shlex.join(trial.user_attrs[START]['overrides'])}"
+    return home.typed(*trial.user_attrs[START]["overrides"])
 
 
 def importance(book: Book) -> dict[str, float]:
@@ -116,13 +126,13 @@ def importance(book: Book) -> dict[str, float]:
     if len(complete) < 4 or len({trial.values[0] for trial in complete}) < 2:
         return {}
     try:
-        found = optuna.importance.get_param_importances(book.study)
+        found = optuna.importance.get_param_importances(book.study, evaluator=PED_ANOVA)
     except (ValueError, RuntimeError):
         return {}
     return {name: round(share, 4) for name, share in found.items()}
 
 
 def tally(book: Book) -> dict[str, int]:
-    """How many trials there are in each state."""
+    """The number of trials in each state."""
     states = [t.user_attrs.get(END, {}).get("state", "") for t in book.trials() if counts(t)]
     return {state: states.count(state) for state in dict.fromkeys(states) if state}

@@ -1,4 +1,4 @@
-"""Which of Optuna's samplers and pruners a sweep uses."""
+"""The samplers and pruners of Optuna that a sweep uses."""
 
 import importlib.util
 import warnings
@@ -36,7 +36,10 @@ def method_of(settings: Settings, space: Space) -> str:
 
 
 def make_sampler(method: str, seed: int, space: Space, several: bool = False) -> BaseSampler:
-    """Optuna's sampler for `method`; `several` for more than one objective."""
+    """Optuna's sampler for `method`; `several` for more than one objective.
+
+    What Optuna 5 changed the defaults of is given, so that a search does not become another one with the next version.
+    """
     samplers: dict[str, Any] = {
         "grid": lambda: optuna.samplers.RandomSampler(seed=seed),
         "random": lambda: optuna.samplers.RandomSampler(seed=seed),
@@ -45,10 +48,12 @@ def make_sampler(method: str, seed: int, space: Space, several: bool = False) ->
             n_startup_trials=STARTUP,
             multivariate=not several,
             group=space.is_conditional and not several,
+            constant_liar=True,
+            n_ei_candidates=24,
         ),
-        "gp": lambda: GaussianProcess(seed=seed, n_startup_trials=STARTUP),
+        "gp": lambda: GaussianProcess(seed=seed, n_startup_trials=STARTUP, deterministic_objective=False),
         "cmaes": lambda: CmaEs(seed=seed, n_startup_trials=STARTUP),
-        "qmc": lambda: optuna.samplers.QMCSampler(seed=seed, scramble=True),
+        "qmc": lambda: optuna.samplers.QMCSampler(qmc_type="sobol", seed=seed, scramble=True),
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

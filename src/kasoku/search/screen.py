@@ -1,30 +1,42 @@
-"""What a person sees of a sweep: a live table on a terminal, a line for each trial elsewhere."""
+"""The screen of a sweep: a live table on a terminal, a line for each trial elsewhere."""
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from kasoku.faults import show
+from kasoku.search.agenda import END, START, counts
 from kasoku.search.objective import Objective
 from kasoku.search.record import best, row, tally
-from kasoku.search.study import END, START, Book, counts
+from kasoku.search.study import Book
 
 TOP = 5  # trials in the table of the best
 EVERY = 0.5  # seconds between two drawings
 
 
+View = Callable[[Book], Sequence[RenderableType]]  # what is drawn of a sweep, above the trials that run
+
+
 class Screen:
     """Says on stderr how a sweep goes."""
 
-    def __init__(self, objectives: Sequence[Objective], n_trials: int, workers: int, console: Console | None = None):
+    def __init__(
+        self,
+        objectives: Sequence[Objective],
+        n_trials: int,
+        workers: int,
+        console: Console | None = None,
+        view: View | None = None,
+    ):
         self._objectives, self._n_trials, self._workers = objectives, n_trials, workers
+        self._view = view or self._of_a_sweep
         self._console = console or Console(stderr=True)
         self._live: Live | None = None
         self._told: set[int] = set()  # trials whose line was printed
@@ -59,8 +71,12 @@ class Screen:
                     self._told.add(trial.number)
                     self.say(_line(trial))
         else:
-            parts = [self._headline(book), self._running(book), table(book, self._objectives, TOP)]
+            parts = [*self._view(book), self._running(book)]
             self._live.update(Group(*(part for part in parts if part is not None)), refresh=True)
+
+    def _of_a_sweep(self, book: Book) -> list[RenderableType]:
+        best = table(book, self._objectives, TOP)
+        return [self._headline(book), *([best] if best else [])]
 
     def _headline(self, book: Book) -> Text:
         states = tally(book)
@@ -74,7 +90,7 @@ class Screen:
         if not seconds:
             return ""
         left = (self._n_trials - len(seconds)) * sum(seconds) / len(seconds) / self._workers
-        return f", about {_duration(max(0.0, left))} left"
+        return f", about {duration(max(0.0, left))} left"
 
     def _running(self, book: Book) -> Table | None:
         trials = [t for t in book.trials() if t.state is TrialState.RUNNING and START in t.user_attrs]
@@ -86,7 +102,7 @@ class Screen:
             latest = f"{abs(seen[max(seen)]):.5g}" if seen else ""
             age = time.time() - trial.datetime_start.timestamp() if trial.datetime_start else 0.0
             shown = _shown(trial.user_attrs[START]["parameters"])
-            grid.add_row(str(trial.number), _duration(age), str(len(seen)), latest, shown)
+            grid.add_row(str(trial.number), duration(age), str(len(seen)), latest, shown)
         return grid
 
 
@@ -133,7 +149,8 @@ def _shown(parameters: Mapping[str, Any]) -> str:
     )
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """`seconds` in words: 1h05m, 2m10s, 7s."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"

@@ -1,43 +1,15 @@
 """The `sweeper` node of a configuration: its keys, their ranges, and the objectives that it names."""
 
-from dataclasses import dataclass, fields
-from typing import Annotated, Any, Literal, get_args
+from dataclasses import MISSING, fields
+from typing import Any, get_args
 
-from annotated_types import Ge, Gt, Interval, MinLen
 from omegaconf import DictConfig
 
-from kasoku.config.plain import plain
-from kasoku.faults import ConfigError, Fault, check_call
+from kasoku.config.sweeper import Method, Settings
+from kasoku.config.tree import plain
+from kasoku.faults import ConfigError, Fault
 from kasoku.search.objective import Objective, objective
-
-Method = Literal["grid", "random", "bayes", "tpe", "gp", "cmaes", "qmc"]
-Pruner = Literal["none", "asha", "hyperband", "median", "wilcoxon"]
-Mode = Literal["min", "max"]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a sweep is run; `conf/_sweeper.yaml` says what each key means."""
-
-    method: Method
-    n_trials: Annotated[int, Ge(1)] | None
-    workers: Annotated[int, Ge(1)]
-    metric: str | Annotated[list[str], MinLen(1)]
-    mode: Mode | list[Mode] | None
-    pruner: Pruner
-    storage: str | None
-    study: str | None
-    timeout: Annotated[float, Gt(0)] | None
-    seed: Annotated[int, Interval(ge=0, lt=2**32)]
-
-    @property
-    def metrics(self) -> list[str]:
-        return [self.metric] if isinstance(self.metric, str) else self.metric
-
-    @property
-    def modes(self) -> list[str | None]:
-        given = self.mode if isinstance(self.mode, list) else [self.mode]
-        return [*given, *[None] * (len(self.metrics) - len(given))]
+from kasoku.signatures import check_call
 
 
 def read(cfg: DictConfig) -> tuple[Settings, list[Objective]]:
@@ -49,7 +21,8 @@ def read(cfg: DictConfig) -> tuple[Settings, list[Objective]]:
     values: Any = plain(cfg.sweeper)[0]
     if faults := check_call(Settings, values, "sweeper."):
         raise ConfigError(*faults)
-    if missing := [field.name for field in fields(Settings) if field.name not in values]:
+    needed = [field.name for field in fields(Settings) if field.default is MISSING]
+    if missing := [name for name in needed if name not in values]:
         raise ConfigError(*(Fault(f"sweeper.{name}", None, "is missing") for name in missing))
     settings = Settings(**values)
     target: Any = plain(cfg.target)[0]
@@ -61,8 +34,14 @@ def read(cfg: DictConfig) -> tuple[Settings, list[Objective]]:
 
 def _disagreements(settings: Settings) -> list[Fault]:
     faults = []
-    if settings.n_trials is None and settings.method != "grid":
+    if settings.n_trials is None and settings.method not in ("grid", "race"):
         faults.append(Fault("sweeper.n_trials", None, "must be a whole number >= 1"))
+    if settings.n_trials is not None and settings.method == "race":
+        fix = "leave it out; race.tuning and race.seeds say how much is run"
+        faults.append(Fault("sweeper.n_trials", settings.n_trials, "a race ends with its verdict", fix))
+    if settings.method in ("race", "bracket") and settings.pruner != "none":
+        must = f"must be none with sweeper={settings.method}: a run that is cut tells little of its end"
+        faults.append(Fault("sweeper.pruner", settings.pruner, must, "leave it out"))
     if isinstance(settings.mode, list) and len(settings.mode) != len(settings.metrics):
         faults.append(
             Fault("sweeper.mode", settings.mode, f"must be as many as sweeper.metric: {len(settings.metrics)}")

@@ -1,11 +1,11 @@
-"""What a sweep varies, in Hydra's override grammar: choice, range, interval, tag(log, ...), int(...), a,b,c.
+"""The space of a sweep, in Hydra's override grammar: choice, range, interval, tag(log, ...), int(...), a,b,c.
 
 Plain values; `kasoku.search.study` gives them to Optuna.
 """
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
-from kasoku.faults import ConfigError, Fault
+from kasoku.faults import ConfigError, Fault, nearest
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,15 @@ class Space:
                 point[parameter] = suggest(parameter)
         return point
 
+    def options(self, group: str) -> Sequence[str]:
+        """The options of `group` that points have: those varied, or the one chosen."""
+        chosen = (self.chosen[group],) if group in self.chosen else ()
+        varied = (p.values.options for p in self.parameters if p.key == group and isinstance(p.values, Choice))
+        return next(varied, chosen)
+
     @property
     def is_numeric(self) -> bool:
-        """Whether all parameters are numbers that every trial has."""
+        """True if all parameters are numbers that every trial has."""
         return not self.is_conditional and all(isinstance(p.values, Numbers) for p in self.applicable)
 
     @property
@@ -127,15 +133,14 @@ def parse(
     Raises:
         ConfigError: values that are no space: a reversed interval, a log scale from zero, ...
     """
-    parser = OverridesParser.create(config_loader=loader)
-    overrides = [parser.parse_override(line) for line in lines]
+    overrides = OverridesParser.create(config_loader=loader).parse_overrides(list(lines))
     fixed = [str(o.input_line) for o in overrides if not o.is_sweep_override()]
     taken = {override.key_or_group for override in overrides}
     faults: list[Fault] = []
     parameters = [_parameter(override, "", faults) for override in overrides if override.is_sweep_override()]
-    parameters += _node(search.get("space") or {}, "", taken, faults)
+    parameters += read_node(search.get("space") or {}, "", taken, faults)
     when = {
-        group: {str(option): _node(node or {}, f" ({option})", taken, faults) for option, node in options.items()}
+        group: {str(option): read_node(node or {}, f" ({option})", taken, faults) for option, node in options.items()}
         for group, options in (search.get("when") or {}).items()
     }
     if faults:
@@ -143,11 +148,24 @@ def parse(
     return fixed, Space(tuple(parameters), when, {key: value for key, value in chosen.items() if value})
 
 
+def misplaced(search: Mapping[str, Any]) -> list[Fault]:
+    """The faults of a search node whose keys are not those of one: they would be ignored."""
+    what = "no such key, a search has space: {KEY: VALUES} and when: {GROUP: {OPTION: {KEY: VALUES}}}"
+    fixes = {
+        str(key): f"write space: {{{key}: {text}}}"
+        if "." in str(key)
+        else nearest(str(key), ("space", "when", "of_optimizer"))
+        for key, text in search.items()
+        if key not in ("space", "when", "of_optimizer")
+    }
+    return [Fault(f"search.{key}", search[key], what, fix) for key, fix in fixes.items()]
+
+
 def grid(space: Space) -> tuple[Space, list[dict[str, str]]]:
     """`space` with a choice for each range, and all its points as the values of its parameters' names.
 
     Raises:
-        ConfigError: an interval, which has no end of points.
+        ConfigError: an interval, which has infinitely many points.
     """
     faults: list[Fault] = []
     enumerated = Space(
@@ -189,7 +207,8 @@ def _look_up(texts: Mapping[str, str], parameter: Parameter) -> str:
     return texts[parameter.name]
 
 
-def _node(node: Mapping[str, Any], suffix: str, taken: set[str], faults: list[Fault]) -> list[Parameter]:
+def read_node(node: Mapping[str, Any], suffix: str, taken: Container[str], faults: list[Fault]) -> list[Parameter]:
+    """The parameters in `node`, key -> values, but those `taken`; `suffix` ends their names. Adds to `faults`."""
     parameters = []
     for key, text in node.items():
         if key.lstrip("+") in taken:

@@ -6,51 +6,32 @@ ran it, is lost: it does not count, and a new ticket takes its place.
 """
 
 import os
+import re
 import socket
 import time
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from urllib.parse import unquote
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from kasoku.faults import ConfigError, Fault
+from kasoku.faults import ConfigError, Fault, hide
+from kasoku.files import is_running
+from kasoku.search.agenda import END, OPEN, START, TICKET, Agenda, Draft, counts
+from kasoku.search.job import End, Start
 from kasoku.search.objective import Objective
-from kasoku.search.space import Choice, Parameter, Space
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 BEAT = 30.0  # seconds between two signs of life of a running trial
 SILENCE = 120.0  # seconds after which a trial that gave none is lost
 PATIENCE = 5.0  # seconds to wait for whoever creates the study
-READY, HALT, IDENTITY, TICKET, START, END, LIFE = "ready", "halt", "identity", "ticket", "start", "end", "beat"
-OPEN = (TrialState.WAITING, TrialState.RUNNING)
-
-
-@dataclass(frozen=True)
-class Start:
-    """What a trial is run with, as the study keeps it."""
-
-    overrides: list[str]
-    parameters: dict[str, Any]
-    directory: str
-    owner: str
-
-
-@dataclass(frozen=True)
-class End:
-    """What came of a trial. `state` is a run's status, or lost; `values` are those of the objectives."""
-
-    state: str
-    reason: str = ""
-    values: list[float | None] = field(default_factory=list)
-    seconds: float = 0.0
-    steps: int = 0
+READY, HALT, IDENTITY, LIFE = "ready", "halt", "identity", "beat"
+QUERIED = re.compile(r"(?<=[?&]password=)[^&'\"]+")
 
 
 def open_storage(address: str) -> BaseStorage:
@@ -59,6 +40,7 @@ def open_storage(address: str) -> BaseStorage:
     Raises:
         ConfigError: it does not answer, cannot be written, or its driver is not installed.
     """
+    _hide_password(address)
     try:
         if "://" in address:
             return _open_database(_with_driver(address))
@@ -73,12 +55,14 @@ def open_storage(address: str) -> BaseStorage:
 
 def _open_database(url: str) -> RDBStorage:
     """Several that open an empty database at the same moment are in each other's way while the tables are made."""
-    from sqlalchemy.exc import IntegrityError, ProgrammingError
+    from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
     for attempt in range(4):
         try:
             return RDBStorage(url, engine_kwargs={"pool_pre_ping": True, "pool_size": 2})
-        except (IntegrityError, ProgrammingError):
+        except (IntegrityError, OperationalError, ProgrammingError) as error:
+            if isinstance(error, OperationalError) and "already exists" not in str(error):
+                raise  # it does not answer
             time.sleep(0.5 * 2**attempt)
     return RDBStorage(url, engine_kwargs={"pool_pre_ping": True, "pool_size": 2})
 
@@ -89,61 +73,65 @@ def _with_driver(url: str) -> str:
     return f"postgresql+psycopg://{rest}" if scheme in ("postgresql", "postgres") else url
 
 
+def _hide_password(address: str) -> None:
+    """A driver's error can hold the whole URL."""
+    password = address.rpartition("@")[0].partition("://")[2].partition(":")[2]
+    for written in {password, *QUERIED.findall(address)}:
+        hide(written, "***")
+        hide(unquote(written), "***")
+
+
 def without_password(address: str) -> str:
     """`address` as it may be shown and written down."""
     scheme, separator, rest = address.partition("://")
     user, at, host = rest.rpartition("@")
-    return f"{scheme}{separator}{user.partition(':')[0]}{at}{host}" if separator else address
+    return QUERIED.sub("***", f"{scheme}{separator}{user.partition(':')[0]}{at}{host}") if separator else address
 
 
 class Book:
-    """The study of one sweep.
+    """The study of one sweep, and the `agenda` of the trials that it is to end with."""
 
-    Args:
-        study: as Optuna has it.
-        n_trials: how many trials the sweep ends with.
-        space: what is varied.
-        combinations: the points of a grid, as values of the parameters' names; none for a sampled space.
-    """
-
-    def __init__(self, study: optuna.Study, n_trials: int, space: Space, combinations: Sequence[dict[str, str]] = ()):
-        self.study, self.n_trials, self.space, self.combinations = study, n_trials, space, combinations
+    def __init__(self, study: optuna.Study, agenda: Agenda):
+        self.study, self.agenda = study, agenda
         self.me = f"{socket.gethostname()}:{os.getpid()}"
 
     def trials(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)
 
+    def live(self) -> list[FrozenTrial]:
+        """Trials that count: to be run, running, or ended by themselves."""
+        return [trial for trial in self.trials() if counts(trial)]
+
     def finished(self) -> list[FrozenTrial]:
         """Trials that ended by themselves, well or badly."""
-        return [trial for trial in self.trials() if counts(trial) and trial.state not in OPEN]
+        return [trial for trial in self.live() if trial.state not in OPEN]
 
     @property
     def is_complete(self) -> bool:
-        return len(self.finished()) >= self.n_trials
+        return self.agenda.is_complete(self.live())
 
     def top_up(self) -> None:
         """Write the tickets that are missing."""
-        live = [trial for trial in self.trials() if counts(trial)]
-        if self.combinations:
-            there = {trial.user_attrs.get(TICKET) for trial in live}
-            missing = [index for index in range(self.n_trials) if index not in there]
-            for index in missing:
-                self.study.enqueue_trial(self.combinations[index], {TICKET: index})
-        else:
-            for _ in range(self.n_trials - len(live)):
-                self.study.enqueue_trial({}, {TICKET: True})
+        for ticket in self.agenda.missing(self.live()):
+            self.study.enqueue_trial(dict(ticket.params), dict(ticket.attrs))
 
-    def ask(self) -> tuple[Trial, dict[Parameter, Any]] | None:
-        """A trial to run and its point; None where there is no ticket."""
-        trials = self.trials()
-        taken = sum(counts(trial) and trial.state is not TrialState.WAITING for trial in trials)
-        if taken >= self.n_trials or not any(trial.state is TrialState.WAITING for trial in trials):
-            return None
-        trial = self.study.ask()
-        if TICKET not in trial.user_attrs:  # another machine took the last ticket in this moment
+    def ask(self) -> tuple[Trial, Draft] | None:
+        """A trial to run; None where there is no ticket."""
+        while not self.is_complete and self._has_ticket():
+            trial = self.study.ask()
+            if TICKET not in trial.user_attrs:  # another machine took the last ticket in this moment
+                self.end(trial, End("lost", "surplus"))
+                return None
+            if not self.agenda.is_surplus(trial, self.live()):
+                return trial, self.agenda.draft(trial)
             self.end(trial, End("lost", "surplus"))
-            return None
-        return trial, self.space.sample(lambda parameter: suggest(trial, parameter))
+        return None
+
+    def _has_ticket(self) -> bool:
+        """True if a trial waits to be run, perhaps only now that others have ended."""
+        if not any(trial.state is TrialState.WAITING for trial in self.trials()):
+            self.top_up()
+        return any(trial.state is TrialState.WAITING for trial in self.trials())
 
     def start(self, trial: Trial, start: Start) -> None:
         trial.set_user_attr(LIFE, time.time())
@@ -186,23 +174,8 @@ class Book:
         host, _, pid = trial.user_attrs.get(START, {}).get("owner", "").partition(":")
         if not pid:
             return silent
-        is_gone = host == socket.gethostname() and (int(pid) == os.getpid() or not _is_running(int(pid)))
+        is_gone = host == socket.gethostname() and (int(pid) == os.getpid() or not is_running(int(pid)))
         return silent or is_gone
-
-
-def counts(trial: FrozenTrial) -> bool:
-    """Whether the trial is one of the n_trials: to be run, running or ended by itself."""
-    return trial.user_attrs.get(END, {}).get("state") not in ("lost", "interrupted")
-
-
-def suggest(trial: Trial, parameter: Parameter) -> Any:
-    """The study's value for `parameter`."""
-    name, values = parameter.name, parameter.values
-    if isinstance(values, Choice):
-        return trial.suggest_categorical(name, values.options)
-    if isinstance(values.low, int) and isinstance(values.high, int):
-        return trial.suggest_int(name, values.low, values.high, step=int(values.step or 1), log=values.log)
-    return trial.suggest_float(name, values.low, values.high, step=values.step, log=values.log)
 
 
 def open_study(
@@ -228,9 +201,9 @@ def open_study(
     return study, True
 
 
-def open_book(study: optuna.Study, n_trials: int, space: Space, combinations: Sequence[dict[str, str]]) -> Book:
+def open_book(study: optuna.Study, agenda: Agenda) -> Book:
     """`study` with a ticket for each trial that is missing, and none that runs but is lost."""
-    book = Book(study, n_trials, space, combinations)
+    book = Book(study, agenda)
     book.give_up_lost()
     book.top_up()
     study.set_user_attr(READY, True)
@@ -260,16 +233,3 @@ def _optuna_state(end: End, trial: FrozenTrial) -> tuple[list[float] | None, Tri
     if end.state == "pruned" and trial.intermediate_values:
         return None, TrialState.PRUNED
     return None, TrialState.FAIL
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"  # killed, not yet reaped
-    except OSError:
-        return True

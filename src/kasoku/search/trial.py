@@ -4,27 +4,25 @@ import faulthandler
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
 from collections.abc import Mapping
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 
 import torch
-from hydra import version
-from hydra._internal.callbacks import Callbacks
-from hydra.core.utils import run_job, setup_globals
-from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from kasoku.config import checks, modes, resolvers, trust
-from kasoku.faults import ConfigError
-from kasoku.search.job import Job, Source
-from kasoku.search.reporter import VARIABLE, Reporter
-
-RANK_OF = "KASOKU_RANK_OF"
+from kasoku import home
+from kasoku.command import modes
+from kasoku.config import compose, diagnose
+from kasoku.config.compose import Source
+from kasoku.faults import ConfigError, masked
+from kasoku.search.job import Job
+from kasoku.signals import Stopped, raising
+from kasoku.training.reporter import Reporter
 
 
 def main(job: Job, source: Source, sweep: Connection) -> None:
@@ -37,9 +35,11 @@ def main(job: Job, source: Source, sweep: Connection) -> None:
         code, reason = 2, str(error)
     except KeyboardInterrupt:
         code, reason = 130, "interrupted"
+    except Stopped as stopped:
+        code, reason = 128 + stopped.signum, str(stopped)
     except BaseException as error:
-        traceback.print_exc()
-        reason = f"{type(error).__name__}: {error}"
+        print(masked(traceback.format_exc()), file=sys.stderr)
+        reason = masked(f"{type(error).__name__}: {error}")
     if reason:
         print(reason, file=sys.stderr)
         sweep.send(("failed", " ".join(reason.split())[:500]))
@@ -57,10 +57,11 @@ def _stand_alone(job: Job) -> None:
     for stream in (1, 2):
         os.dup2(output, stream)
     faulthandler.enable()
-    sys.argv[1:] = []
-    os.environ[RANK_OF] = str(job.directory)
-    os.environ[VARIABLE] = str(job.number)
+    sys.argv[1:] = home.folder_flags(sys.argv[1:])
+    os.environ[home.RANK_OF] = str(job.directory)
+    os.environ[home.TRIAL] = str(job.number)
     os.environ["OMP_NUM_THREADS"] = str(job.threads)
+    os.environ["TMPDIR"] = tempfile.tempdir = str(job.scratch)
     if job.gpus is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(job.gpus)
     torch.set_num_threads(job.threads)
@@ -81,38 +82,19 @@ def _run(job: Job, source: Source, sweep: Connection) -> int:
         return sweep.recv()
 
     def task(cfg: DictConfig) -> int:
-        trusted = trust.trusted(source.conf_dir)
-        if faults := checks.check(cfg) + trust.faults_of_targets(cfg, trusted):
-            raise ConfigError(*faults)
         _mark(cfg, job)
-        place = modes.Place(job.directory, job.overrides, trusted, started, [Reporter(job.metrics, report)])
-        return modes.MODES[cfg.mode](cfg, place)
+        reporter = Reporter(job.metrics, report)
+        return modes.run(cfg, modes.Origin(job.directory, job.overrides, source.trusted, started, [reporter]))
 
-    cfg = compose(source, job.overrides, job.directory)
-    context = HydraContext(source.loader, Callbacks(cfg))
-    result = run_job(task, cfg, "hydra.sweep.dir", "hydra.sweep.subdir", context)
-    if isinstance(result._return_value, Exception):
-        raise result._return_value
-    return int(result._return_value)
+    with raising():
+        return _composed_and_run(job, source, task)
 
 
-def compose(source: Source, overrides: tuple[str, ...], directory: Path) -> DictConfig:
-    """The configuration of a trial, as that of a single run with its `overrides`.
-
-    Raises:
-        hydra.errors.HydraException: it does not compose.
-    """
-    version.setbase("1.3")
-    setup_globals()
-    resolvers.register()
-    cfg = source.loader.load_configuration(source.name, [*source.hydra_overrides, *overrides], RunMode.RUN)
-    with open_dict(cfg):
-        cfg.hydra.sweep.dir, cfg.hydra.sweep.subdir = str(directory.parent), directory.name
-        cfg.hydra.job.num, cfg.hydra.job.id = int(directory.name), directory.name
-        cfg.hydra.job.name, cfg.hydra.mode = source.job, RunMode.MULTIRUN
-        for node in ("sweeper", "search", "launcher"):
-            cfg.pop(node, None)
-    return cfg
+def _composed_and_run(job: Job, source: Source, task: compose.Task) -> int:
+    cfg = compose.of_trial(source, job.overrides, job.directory)
+    if faults := diagnose.faults_of_trial(cfg, source.trusted, source.typed):
+        raise ConfigError(*faults)
+    return compose.run_trial(source, cfg, task)
 
 
 def _mark(cfg: DictConfig, job: Job) -> None:
@@ -122,4 +104,4 @@ def _mark(cfg: DictConfig, job: Job) -> None:
         cfg.trial = OmegaConf.create({"sweep": sweep, "number": job.number, "parameters": dict(job.parameters)})
         node = cfg.logger.get("wandb") if cfg.get("logger") else None
         if node is not None and "group" in node and not any(o.startswith("logger.wandb.group=") for o in job.overrides):
-            node.group, node.job_type = sweep, "trial"
+            node.group, node.job_type = sweep, str(job.parameters.get("phase", "trial"))

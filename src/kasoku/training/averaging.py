@@ -7,8 +7,7 @@ evaluated and not the initial ones, the average lives on the training device, st
 a checkpoint inside a validation is right, and lengths are in any unit ("75%", "1ep").
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import pytorch_lightning as pl
@@ -20,10 +19,13 @@ from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from kasoku.durations import Clock, to_steps
+from kasoku.curves import in_steps
 from kasoku.faults import ConfigError, Fault
-from kasoku.optim.schedule_free import has_batch_norm, is_schedule_free, refresh_batch_norm, training_inputs
-from kasoku.training.clock import clock_of
+from kasoku.optim.flow import evaluating
+from kasoku.recipe import is_schedule_free
+from kasoku.training.batch_norm import has_batch_norm, refresh_batch_norm, training_inputs
+from kasoku.training.clock import clock_of, steps_of
+from kasoku.training.copies import detached
 
 Start = Annotated[int | str, Unit("steps"), Ge(0)]
 Every = Annotated[int | str, Unit("steps"), Ge(1)]
@@ -35,7 +37,7 @@ PREFIX = "module."  # of the weights in the state of an AveragedModel
 
 
 class Averaging(WeightAveraging):
-    """What the averages share.
+    """The base of the averages.
 
     Args:
         start: steps before the first state is taken in; until then the weights themselves are evaluated.
@@ -47,18 +49,28 @@ class Averaging(WeightAveraging):
     def __init__(self, start: int | str, every: int | str, batches: int, device: str | None):
         super().__init__(device=device, use_buffers=False)
         self.start, self.every, self.batches = start, every, batches
-        self._first, self._stride = 1, 1
+        self._first, self._stride, self._before = 1, 1, 0
         self._swapped = False
         self._refreshed = 0  # the number of states in the average when its statistics were taken
 
+    def _there(self, default: torch.device) -> torch.device:
+        device = torch.device(self._device or default)
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:
+            key = f"callbacks.{type(self).__name__.lower()}.device"
+            raise ConfigError(Fault(key, str(device), f"there is no such device here: {error}")) from None
+        return device
+
     def averaged(self, module: nn.Module, device: torch.device) -> AveragedModel:
-        """What averages the states of `module`; here their plain mean."""
+        """The model that averages the states of `module`; here their plain mean."""
         return AveragedModel(module, device)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
-            device = torch.device(self._device or trainer.strategy.root_device)
-            self._average_model = self.averaged(pl_module, device)
+            device = self._there(trainer.strategy.root_device)
+            with detached(pl_module, f"callbacks={type(self).__name__.lower()}"):
+                self._average_model = self.averaged(pl_module, device)
             # A count on the GPU would have to be waited for at each step.
             self._average_model.n_averaged = self._average_model.n_averaged.cpu()
 
@@ -70,12 +82,26 @@ class Averaging(WeightAveraging):
         if isinstance(trainer.strategy, SHARDED):
             must = f"needs whole parameters, {type(trainer.strategy).__name__} shards them"
             raise ConfigError(Fault("callbacks", name, must, "use trainer=ddp"))
-        self._first = _steps(f"callbacks.{name}.start", self.start, clock)
-        self._stride = _steps(f"callbacks.{name}.every", self.every, clock)
+        self._first = in_steps(f"callbacks.{name}.start", self.start, clock)
+        self._stride = in_steps(f"callbacks.{name}.every", self.every, clock)
+        taken = -(-max(1, self._first) // self._stride) * self._stride  # the first state, after so many steps
+        if clock.total is not None and taken > clock.total:
+            must = f"the first weights would be taken in after {taken} steps, and the run has {clock.total}"
+            raise ConfigError(Fault(f"callbacks.{name}.every", self.every, must, "start earlier, or take more often"))
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._before = steps_of(trainer)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        """Take in the weights at every multiple of the stride that the steps have come to since the last batch."""
+        before, self._before = self._before, steps_of(trainer)
+        if self._before >= self._first and self._before // self._stride > before // self._stride:
+            self._average_model.update_parameters(pl_module)  # type: ignore[union-attr]
+            self._latest_update_step = self._before
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
-        """Whether to take in the weights after the step `step_idx`, 0 for the first."""
-        return step_idx is not None and step_idx + 1 >= self._first and (step_idx + 1) % self._stride == 0
+        """False: nothing is taken in at the end of an epoch beyond its last step."""
+        return False
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._count:
@@ -120,7 +146,7 @@ class Averaging(WeightAveraging):
 
     @property
     def _count(self) -> int:
-        """How many states the average has taken in."""
+        """The number of states that the average has taken in."""
         return 0 if self._average_model is None else int(self._average_model.n_averaged)
 
     def _swap_models(self, pl_module: pl.LightningModule) -> None:
@@ -130,7 +156,7 @@ class Averaging(WeightAveraging):
     def _refresh(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the batch-norm statistics for the weights that are in the module."""
         if has_batch_norm(pl_module):
-            with isolate_rng(), trainer.precision_plugin.forward_context(), _evaluating(pl_module):
+            with isolate_rng(), trainer.precision_plugin.forward_context(), evaluating(pl_module):
                 refresh_batch_norm(pl_module, training_inputs(trainer, self.batches))
 
     def _refreshed_buffers(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Tensor]:
@@ -220,6 +246,33 @@ class LAWA(Averaging):
         return LatestAverage(module, device, self.latest)
 
 
+class Tail(Averaging):
+    """The plain mean of the weights over the last share of the run: the noise of the end averaged out in one go.
+
+    Sanyal et al. 2023, arXiv 2306.03241 (averages late in a run); P. Izmailov et al. 2018, arXiv 1803.05407.
+
+    Args:
+        share: length of the run's end that is averaged.
+        every, batches, device: see `Averaging`.
+    """
+
+    def __init__(self, *, share: Every = "10%", every: Every = 1, batches: Count = 50, device: str | None = None):
+        self.share = share
+        super().__init__(0, every, batches, device)
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        clock, key = clock_of(trainer), "callbacks.tail.share"
+        if clock.total is None:
+            must = "needs to know how many steps the run has"
+            raise ConfigError(Fault(key, self.share, must, "give trainer.max_steps"))
+        share = in_steps(key, self.share, clock)
+        if share > clock.total:
+            must = f"is {share} steps, and must not be longer than the run of {clock.total} steps"
+            raise ConfigError(Fault(key, self.share, must))
+        self.start = clock.total - share + 1  # the first state is the weights after this many steps
+        super().on_fit_start(trainer, pl_module)
+
+
 class LatestAverage(AveragedModel):
     """The mean of the latest `count` states of a module's parameters. `states` [count, parameters] is a ring."""
 
@@ -242,22 +295,3 @@ class LatestAverage(AveragedModel):
         for own, buffer in zip(self.module.buffers(), model.buffers(), strict=True):
             own.copy_(buffer)
         self.n_averaged += 1
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside the block; every part has its own mode back afterwards."""
-    before = [(inner, inner.training) for inner in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for inner, training in before:
-            inner.training = training
-
-
-def _steps(key: str, length: int | str, clock: Clock) -> int:
-    try:
-        return to_steps(length, clock)
-    except ValueError as error:
-        raise ConfigError(Fault(key, length, str(error))) from None

@@ -3,17 +3,20 @@
 Clipping by the norm of all gradients or by value is Lightning's: trainer.gradient_clip_val, gradient_clip_algorithm.
 """
 
+import logging
 from collections.abc import Iterable
 from typing import Annotated
 
 import pytorch_lightning as pl
 import torch
 from annotated_types import Gt
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from kasoku.faults import ConfigError, Fault
-from kasoku.optim.muon import LAYERS
+from kasoku.training.observe import head_line, heads_of
+
+log = logging.getLogger("kasoku")
 
 Positive = Annotated[float, Gt(0)]
 
@@ -44,19 +47,16 @@ class AGC(pl.Callback):
         if scaler and any(getattr(optimizer, "_step_supports_amp_scaling", False) for optimizer in trainer.optimizers):
             must = "unscales the gradients inside its step, too late for them to be clipped"
             raise ConfigError(Fault("optimizer.fused", True, must, "set it to false, or use precision=bf16-mixed"))
-        self._left_out = set() if self.head else {id(p) for p in head(pl_module)}
+        names = set() if self.head else heads_of(trainer, pl_module)[0]
+        self._left_out = {id(p) for name, p in pl_module.named_parameters() if name in names}
+        if trainer.is_global_zero and not self.head:
+            log.info("agc leaves out: %s", head_line(trainer, pl_module))
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         clip_units((p for p in parameters if id(p) not in self._left_out), self.clip, self.eps)
-
-
-def head(module: nn.Module) -> list[Tensor]:
-    """The parameters of the linear layer or convolution that was registered last."""
-    layers = [layer for layer in module.modules() if isinstance(layer, LAYERS)]
-    return list(layers[-1].parameters()) if layers else []
 
 
 @torch.no_grad()

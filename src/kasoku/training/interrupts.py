@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM end a run at the next batch, with a checkpoint saved."""
+"""A signal ends a run at the end of its step, with a checkpoint saved."""
 
 import os
 import signal
@@ -10,7 +10,9 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
-from kasoku.signals import caught
+from kasoku.faults import ConfigError
+from kasoku.signals import ENDING, caught
+from kasoku.training.checkpoints import read
 
 
 class Interrupted(RuntimeError):
@@ -22,11 +24,12 @@ class Interrupted(RuntimeError):
 
 
 class Interrupts(Callback):
-    """Saves `checkpoint` and raises `Interrupted` at the first batch end after a signal. A second signal kills at once.
+    """Saves `checkpoint` and raises `Interrupted` at the end of the step after a signal. A second one kills at once.
 
-    With None for the checkpoint nothing is saved.
+    A step is all the batches that it accumulates. A validation is broken off: the resumed run makes it anew. With None
+    for the checkpoint nothing is saved.
 
-    Ranks agree on it at the steps that log, so that all of them stop at the same one.
+    Ranks agree on it at the steps that log and after validations, so that all of them stop at the same one.
     """
 
     def __init__(self, checkpoint: Path | None):
@@ -38,9 +41,12 @@ class Interrupts(Callback):
         return caught(self._note)
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Take SIGTERM back from Lightning, whose handler ends the run with exit code 0 and no checkpoint."""
+        """Take back from Lightning what it has since the set-up: SIGTERM, which ends, and SLURM's SIGUSR1."""
         if signal.getsignal(signal.SIGINT) == self._note:
-            signal.signal(signal.SIGTERM, self._note)
+            for signum in ENDING:
+                if signal.getsignal(signum) != signal.SIG_IGN:
+                    signal.signal(signum, self._note)
+            trainer._signal_connector.received_sigterm = False
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         if self._signum:
@@ -49,23 +55,35 @@ class Interrupts(Callback):
         self._signum = signum
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
-        signum = self._agreed(trainer)
-        if signum:
-            self._end(trainer, signum)
+        is_due = trainer.world_size == 1 or trainer.global_step % trainer.log_every_n_steps == 0
+        if is_due and not trainer.fit_loop._should_accumulate():
+            self._end_if(trainer, self._agreed(trainer))
 
     def on_validation_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
-        if self._signum and trainer.world_size == 1 and not trainer.sanity_checking:
-            self._end(trainer, self._signum)
+        if trainer.world_size == 1 and not trainer.sanity_checking:
+            self._end_if(trainer, self._signum)
 
-    def _end(self, trainer: pl.Trainer, signum: int) -> None:
-        if self._checkpoint:
-            trainer.save_checkpoint(self._checkpoint)
-        raise Interrupted(signum)
+    def on_validation_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        if not trainer.sanity_checking and not trainer.fit_loop._should_accumulate():
+            self._end_if(trainer, self._agreed(trainer))
+
+    def _end_if(self, trainer: pl.Trainer, signum: int) -> None:
+        if signum:
+            if self._checkpoint and not self._has_step(trainer, self._checkpoint):
+                trainer.save_checkpoint(self._checkpoint, weights_only=False)
+            raise Interrupted(signum)
+
+    @staticmethod
+    def _has_step(trainer: pl.Trainer, checkpoint: Path) -> bool:
+        """True if the checkpoint of this very step has been saved: what follows it is then made up from there."""
+        try:
+            step = read(checkpoint, "resume")["global_step"]
+        except ConfigError:
+            step = None
+        return trainer.strategy.broadcast(step == trainer.global_step, 0)
 
     def _agreed(self, trainer: pl.Trainer) -> int:
         if trainer.world_size == 1:
             return self._signum
-        if trainer.global_step % trainer.log_every_n_steps:
-            return 0
         stop = trainer.strategy.reduce_boolean_decision(bool(self._signum), all=False)
         return (self._signum or signal.SIGTERM) if stop else 0

@@ -39,7 +39,7 @@ def make_lean(trainer: pl.Trainer, module: pl.LightningModule) -> None:
 def skip_idle_hooks(owner: Any, parent: type) -> None:
     """Set the hooks of each batch that `owner` only inherits to None, which Lightning does not call."""
     for hook in EACH_BATCH:
-        inherits = getattr(type(owner), hook, None) is getattr(parent, hook, None)
+        inherits = getattr(owner.__class__, hook, None) is getattr(parent, hook, None)  # a guest's, not its guard's
         if inherits and hook not in vars(owner):
             setattr(owner, hook, None)
 

@@ -6,38 +6,35 @@ their states back: what training does afterwards it would have done without the 
 """
 
 import copy
-import csv
 import logging
 import math
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 from torch.optim import Optimizer
 
 from kasoku import schedules
 from kasoku.faults import ConfigError, Fault
 from kasoku.optim.bridge import DrivenLR
-from kasoku.optim.callbacks import callbacks as optimizer_callbacks
-from kasoku.recipe import Recipe, learning_rates
+from kasoku.recipe import Recipe
 from kasoku.training import checkpoints
+from kasoku.training.clock import recipe_of
+from kasoku.training.copies import copied
 from kasoku.training.interrupts import Interrupts
+from kasoku.training.optimizer_hooks import callbacks as optimizer_callbacks
+from kasoku.training.pictures import draw_range_test, write_columns
+from kasoku.training.refusals import refusals
 from kasoku.training.rng import get_rng_state, set_rng_state
+from kasoku.training.run import Run
 from kasoku.training.suggestions import DIVERGED, Curve, RangeTest, Rule, Smoothing, suggest
-
-if TYPE_CHECKING:
-    from kasoku.training.run import Run
 
 log = logging.getLogger("kasoku")
 
@@ -61,8 +58,8 @@ NOTHING_BUT_STEPS: dict[str, Any] = {
 }
 
 
-def find_lrs(run: "Run") -> dict[Rule, float]:
-    """What a range test of `run` suggests, rule by rule; lr_finder.csv and lr_finder.png are left in its directory.
+def find_lrs(run: Run) -> dict[Rule, float]:
+    """The suggestions of a range test of `run`, by rule; lr_finder.csv and lr_finder.png are left in its directory.
 
     Raises:
         ConfigError: the loss is not finite at the first step, or diverges before there is a curve to judge by.
@@ -70,17 +67,18 @@ def find_lrs(run: "Run") -> dict[Rule, float]:
     """
     curve = range_test(run)
     if rank_zero_only.rank == 0:
-        _write(run.directory / "lr_finder.csv", curve)
+        columns = {"lr": curve.lrs, "loss": curve.losses, "smoothed": curve.smoothed}
+        write_columns(run.directory / "lr_finder.csv", columns)
     try:
         lrs = suggest(curve, run.range_test.steps)
     except ValueError as error:
         raise ConfigError(Fault(f"{KEY}.start", run.range_test.start, str(error), "start lower")) from None
     if rank_zero_only.rank == 0:
-        draw(run.directory / "lr_finder.png", curve, lrs)
+        draw_range_test(run.directory / "lr_finder.png", curve, lrs)
     return lrs
 
 
-def find_lr(run: "Run") -> float:
+def find_lr(run: Run) -> float:
     """The lr that the rule of the run's configuration suggests."""
     lrs = find_lrs(run)
     lr = lrs[run.range_test.suggestion]
@@ -88,32 +86,25 @@ def find_lr(run: "Run") -> float:
     return lr
 
 
-def show_lrs(run: "Run") -> None:
-    """Run the test and print what it suggests, with the command that trains with it."""
-    lrs = find_lrs(run)
-    if rank_zero_only.rank == 0:
-        table = Table("rule", "lr", title="lr range test", title_justify="left")
-        for rule, lr in lrs.items():
-            table.add_row(rule, f"{lr:g}", style="bold" if rule == run.range_test.suggestion else None)
-        Console(highlight=False).print(table)
-        print(_command(run, lrs[run.range_test.suggestion]))
-        print(f"lr_finder.csv and lr_finder.png lie in {run.directory}")
-
-
-def range_test(run: "Run") -> Curve:
+def range_test(run: Run) -> Curve:
     """The losses of `run` over a growing lr, up to where they diverge. The run is left as it was."""
     before = get_rng_state()
-    module = copy.deepcopy(run.module)
-    module.recipe = sweeping(_recipe(run), run.range_test)  # type: ignore[assignment]
+    if not run.module.automatic_optimization:
+        must = "optimizes by hand: a range test follows the one loss of one optimizer"
+        raise ConfigError(Fault("model", type(run.module).__name__, must, "give optimizer.lr as a number"))
+    recipe = recipe_of(run.module)
+    module = copied(run.module, KEY)
+    module.recipe = sweeping(recipe, run.range_test)  # type: ignore[assignment]
     sweep, interrupts = _Sweep(run.range_test), Interrupts(None)
     own = [copy.deepcopy(callback) for callback in run.callbacks if _sees_gradients(callback)]
-    trainer = copy.deepcopy(run.trainer)(
-        callbacks=[*optimizer_callbacks(), *own, sweep, interrupts],
-        default_root_dir=run.directory,
-        **NOTHING_BUT_STEPS | {"max_steps": run.range_test.steps},
-    )
-    with interrupts.listening():
-        trainer.fit(module, datamodule=run.data)
+    with refusals(run):
+        trainer = copy.deepcopy(run.trainer)(
+            callbacks=[*optimizer_callbacks(), *own, sweep, interrupts],
+            default_root_dir=run.directory,
+            **NOTHING_BUT_STEPS | {"max_steps": run.range_test.steps},
+        )
+        with interrupts.listening():
+            trainer.fit(module, datamodule=run.data)
     set_rng_state(before)
     return sweep.curve
 
@@ -122,7 +113,9 @@ def sweeping(recipe: Recipe, test: RangeTest) -> Recipe:
     """`recipe` with the test's growing lr in the place of its schedule, scaled by nothing else."""
     ramp = partial(grow, length=test.steps, start_factor=test.start / test.end)
     constant = partial(schedules.constant)
-    return replace(recipe.with_lr(test.end), schedule=constant, warmup=ramp, drives={}, scale_lr="none")
+    tricks = replace(recipe.tricks, wd_schedule="constant", momentum_warmup=None)
+    unscaled = replace(recipe.with_lr(test.end), scale_lr="none", scale_steps="none")
+    return replace(unscaled, schedule=constant, warmup=ramp, drives={}, tricks=tricks)
 
 
 def grow(step: int, /, length: int, *, start_factor: float) -> float:
@@ -176,7 +169,7 @@ class _Sweep(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if not any(isinstance(config.scheduler, DrivenLR) for config in trainer.lr_scheduler_configs):
-            raise ConfigError(_no_recipe(module))
+            raise ConfigError(_not_driven(module))
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, module: pl.LightningModule, optimizer: Optimizer) -> None:
         # The schedule's own count: a step that the loss scaler skips does not advance it.
@@ -197,7 +190,7 @@ class _Sweep(Callback):
         return float(trainer.strategy.reduce(mean, reduce_op="mean"))
 
     def _note(self, loss: float) -> bool:
-        """Whether `loss` is that of divergence; on record if not, or if it is the first such one."""
+        """True if `loss` is that of divergence; on record if not, or if it is the first such one."""
         if not math.isfinite(loss):
             if not self._curve:
                 must = f"the loss is {loss} at the first step, before any update"
@@ -208,66 +201,11 @@ class _Sweep(Callback):
         return smoothed[-1] > DIVERGED * min(smoothed) > 0
 
 
-def _recipe(run: "Run") -> Recipe:
-    recipe = getattr(run.module, "recipe", None)
-    if not isinstance(recipe, Recipe):
-        raise ConfigError(_no_recipe(run.module))
-    return recipe
-
-
-def _no_recipe(module: pl.LightningModule) -> Fault:
+def _not_driven(module: pl.LightningModule) -> Fault:
     must = "configures its optimizer itself, so no lr of the configuration reaches it"
-    fix = "write into its body: configure_optimizers = kasoku.configure_optimizers"
-    return Fault("model", type(module).__qualname__, must, fix)
+    return Fault("model", type(module).__qualname__, must, "give model.recipe=override")
 
 
 def _sees_gradients(callback: Callback) -> bool:
-    """Whether a callback of the run may change the gradients, as adaptive clipping does, and so belongs to the test."""
+    """True if a callback of the run may change the gradients, as adaptive clipping does, and so belongs to the test."""
     return any(getattr(type(callback), hook) is not getattr(Callback, hook) for hook in GRADIENT_HOOKS)
-
-
-def _command(run: "Run", lr: float) -> str:
-    recipe = _recipe(run)
-    rates = learning_rates(recipe.with_lr(lr).optimizer)
-    given = {f"optimizer.{name}": f"{value:.12g}" for name, value in rates.items() if name in recipe.optimizer.keywords}
-    if recipe.scale_lr != "none":
-        given["optimizer.scale_lr"] = "none"  # the lr was found at this very batch
-    left_out = ("mode", "optimizer.lr", *given)
-    rest = [override for override in run.overrides if override.lstrip("+").split("=")[0] not in left_out]
-    return shlex.join(["python", "train.py", *rest, *(f"{key}={value}" for key, value in given.items())])
-
-
-def _write(path: Path, curve: Curve) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["lr", "loss", "smoothed"])
-        writer.writerows(zip(curve.lrs, curve.losses, curve.smoothed, strict=True))
-
-
-def draw(path: Path, curve: Curve, lrs: Mapping[Rule, float]) -> None:
-    """The losses over the lr, with the suggestions marked."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4), layout="tight")
-    panel = figure.subplots()
-    panel.plot(curve.lrs, curve.losses, linewidth=0.8, color="#93c5fd", label="loss")
-    panel.plot(curve.lrs, curve.smoothed, linewidth=1.8, color="#2563eb", label="smoothed")
-    for (rule, lr), color in zip(lrs.items(), ("#dc2626", "#d97706", "#059669", "#7c3aed"), strict=True):
-        panel.plot(lr, _at(curve, lr), "o", color=color, label=f"{rule} {lr:g}")
-    panel.set(xscale="log", xlabel="lr", ylabel="training loss", ylim=_limits(curve.smoothed))
-    panel.grid(alpha=0.3)
-    panel.legend(frameon=False)
-    panel.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=120)
-
-
-def _at(curve: Curve, lr: float) -> float:
-    """The smoothed loss at `lr`."""
-    return float(np.interp(math.log(lr), np.log(curve.lrs), curve.smoothed))
-
-
-def _limits(smoothed: Sequence[float]) -> tuple[float, float]:
-    """The loss before it diverges fills the panel."""
-    least, first = min(smoothed), smoothed[0]
-    margin = 0.5 * (first - least) or 1.0
-    return least - 0.3 * margin, first + margin

@@ -4,9 +4,7 @@ import random
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback
 
 
 def get_rng_state() -> dict[str, Any]:
@@ -31,30 +29,3 @@ def set_rng_state(state: dict[str, Any]) -> None:
     np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), position, has_gauss, gauss))
     version, words, gauss_next = state["python"]
     random.setstate((version, tuple(words), gauss_next))
-
-
-class RngState(Callback):
-    """Saves the generators' states with each checkpoint, so that dropout and augmentation go on where they were.
-
-    They are given back when the checkpoint is read, and again before the first batch if the cut is inside an epoch:
-    there the set-up of the loaders draws numbers which the run that was cut had drawn long before.
-    """
-
-    def __init__(self) -> None:
-        self._state: dict[str, Any] | None = None
-
-    def state_dict(self) -> dict[str, Any]:
-        return get_rng_state()
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._state = state_dict
-
-    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        if self._state:
-            set_rng_state(self._state)
-
-    def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
-        if self._state:
-            if batch_idx > 0:
-                set_rng_state(self._state)
-            self._state = None

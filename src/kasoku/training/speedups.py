@@ -1,4 +1,4 @@
-"""What makes a net run faster without changing what it computes: torch.compile, and channels last in memory."""
+"""Speed-ups that do not change what a net computes: torch.compile, and channels last in memory."""
 
 import importlib.util
 import logging
@@ -33,7 +33,7 @@ def compile_nets(module: pl.LightningModule) -> bool:
 
 
 def missing_compiler() -> str:
-    """What torch.compile lacks on this machine, "" if nothing."""
+    """The tool that torch.compile lacks on this machine, "" if none."""
     if not any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "g++", "clang++")):
         return "no C++ compiler is installed (g++ or clang++)"
     if torch.cuda.is_available() and importlib.util.find_spec("triton") is None:

@@ -9,7 +9,7 @@ from pytorch_lightning.callbacks import Callback
 
 
 class Stopwatch(Callback):
-    """Runs from the start of a batch until an evaluation or the epoch's end; must be the first of the callbacks.
+    """Runs from a batch's start to an evaluation, a checkpoint or the epoch's end; must be the first of the callbacks.
 
     A GPU is waited for when the watch stops, and only then.
     """
@@ -17,6 +17,7 @@ class Stopwatch(Callback):
     def __init__(self) -> None:
         self._before = 0.0
         self._since: float | None = None
+        self.has_begun = False  # in this process
 
     @property
     def seconds(self) -> float:
@@ -25,12 +26,15 @@ class Stopwatch(Callback):
 
     def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
         if self._since is None:
-            self._since = time.perf_counter()
+            self._since, self.has_begun = time.perf_counter(), True
 
     def on_validation_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.stop()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.stop()
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
         self.stop()
 
     def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:

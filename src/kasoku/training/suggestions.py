@@ -1,4 +1,4 @@
-"""What the curve of an LR range test suggests: valley, slide, steepest and minimum, by the rules of fastai's lr_find.
+"""Suggestions from the curve of an LR range test: valley, slide, steepest, minimum, by the rules of fastai's lr_find.
 
 The range test itself is in `lr_finder`: the lr grows by the same ratio at each step while the loss is recorded.
 L. N. Smith 2015, arXiv 1506.01186.
@@ -93,10 +93,9 @@ def valley(lrs: Sequence[float], losses: Sequence[float]) -> float:
 
 
 def slide(lrs: Sequence[float], losses: Sequence[float], threshold: float = 0.005) -> float:
-    """Where an interval of 15 steps, slid down from the end while the slopes at its two ends differ, comes to rest.
+    """Slides a 15-step window back from the end while the slopes at its ends differ by more than `threshold`.
 
-    The slopes are the central differences of the losses and differ by more than `threshold`; the answer is the left end
-    of the last interval at which they do.
+    The slopes are the central differences of the losses. Returns the left lr of the last window whose slopes differ so.
     """
     slopes = np.gradient(losses)
     left = last = len(lrs) - LEAST
@@ -106,7 +105,7 @@ def slide(lrs: Sequence[float], losses: Sequence[float], threshold: float = 0.00
 
 
 def steepest(lrs: Sequence[float], losses: Sequence[float]) -> float:
-    """Where the loss falls fastest over log(lr)."""
+    """The lr at which the loss falls fastest over log(lr)."""
     return lrs[int(np.argmin(np.diff(losses) / np.diff(np.log(lrs))))]
 
 

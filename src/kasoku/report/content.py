@@ -1,0 +1,197 @@
+"""The data of report.html: what the page shows, as plain JSON values."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kasoku import home
+from kasoku.report import runs as found_runs
+from kasoku.report import studies
+from kasoku.report.rows import Row, rows
+from kasoku.report.runs import Found
+from kasoku.report.studies import Study
+from kasoku.results import finite
+
+Data = dict[str, Any]
+
+POINTS = 30_000  # of one metric over all runs: what keeps the page of 500 runs below 5 MB
+MOST, LEAST = 200, 30  # points of a curve
+
+
+def gather(folders: Sequence[Path]) -> Data:
+    """The content of the page of the runs, sweeps and races in `folders`.
+
+    Raises:
+        ConfigError: there is no run in them.
+    """
+    runs = found_runs.find(*folders)
+    table = rows(runs)
+    found = studies.find(folders)
+    trials = {(study.directory / str(t["number"])).resolve(): (study, t) for study in found for t in _trials(study)}
+    ordered = [run for row in table for run in row.runs]
+    most = min(MOST, max(LEAST, POINTS // len(runs)))
+    number = {id(run): i for i, run in enumerate(ordered)}
+    shown = [_run(run, trials.get(run.directory.resolve()), most) for run in ordered]
+    cells = [row.cells() | _of_race([shown[number[id(run)]] for run in row.runs], found) for row in table]
+    return finite(
+        {
+            "kind": "race" if any(s.race for s in found) else "sweep" if found else "runs",
+            "folders": [str(folder) for folder in folders],
+            "columns": list(cells[0]),
+            "own": list(table[0].settings),
+            "rows": [
+                {"cells": own, "runs": [number[id(run)] for run in row.runs]}
+                for own, row in zip(cells, table, strict=True)
+            ],
+            "runs": shown,
+            "targets": _targets(ordered),
+            "studies": [_study(study) for study in found],
+            "notes": _notes(table),
+        }
+    )
+
+
+def _run(run: Found, of_study: tuple[Study, Mapping[str, Any]] | None, most: int) -> Data:
+    result, reached = run.result, run.result.time_to_target
+    done = result.steps or 0
+    study, trial = of_study or (None, {})
+    parameters = trial.get("parameters") or {}
+    race = study.race if study else None
+    strategy = parameters.get("strategy") if race else None
+    entered = (race or {}).get("strategies", {}).get(strategy, {})
+    return {
+        "path": str(run.path),
+        "status": run.status,
+        "seed": result.seed,
+        "value": run.value,
+        "at": result.best.step if result.best else None,
+        "steps": result.steps,
+        "train_seconds": result.train_seconds,
+        "reached": {"steps": reached.steps, "seconds": reached.seconds} if reached else None,
+        "command": home.typed(*result.overrides),
+        "per_step": {
+            "samples": result.samples / done if done and result.samples else None,
+            "seconds": result.train_seconds / done if done and result.train_seconds else None,
+        },
+        "strategy": strategy,
+        "phase": _phase(parameters, entered) if strategy else None,
+        "tuning": entered.get("tuning_steps"),
+        "curves": {name: [steps, _rounded(values)] for name, (steps, values) in _curves(run, most)},
+    }
+
+
+def _phase(parameters: Mapping[str, Any], entered: Mapping[str, Any]) -> str:
+    """Confirmation for the runs that the verdict rests on alone: too short a length is confirmed once more, longer."""
+    last = {lengths[-1] for lengths in entered.get("lengths") or [] if lengths}
+    phase = str(parameters.get("phase"))
+    is_early = phase == "confirmation" and last and parameters.get("trainer.max_steps") not in {None, *last}
+    return "earlier confirmation" if is_early else phase
+
+
+def _of_race(runs: Sequence[Data], found: Sequence[Study]) -> Data:
+    """The strategy and the phase of a row, where there is a race: the most telling phase of its runs."""
+    if not any(study.race for study in found):
+        return {}
+    phases = {run["phase"] for run in runs}
+    telling = [phase for phase in ("confirmation", "earlier confirmation", "tuning") if phase in phases]
+    return {"strategy": runs[0]["strategy"] or "", "phase": telling[0] if telling else ""}
+
+
+def _curves(run: Found, most: int) -> Iterator[tuple[str, tuple[list[int], list[float]]]]:
+    for name, curve in found_runs.curves(run.directory, most).items():
+        if not name.startswith("test/"):  # a single figure, which the table of one run has
+            yield name, curve
+
+
+def _rounded(values: Sequence[float]) -> list[float]:
+    return [float(f"{value:.5g}") for value in values]
+
+
+def _targets(runs: Sequence[Found]) -> Data:
+    """The value asked of each metric and its direction, where all runs agree on them."""
+    asked: dict[str, set[tuple[float | None, str]]] = {}
+    for run in runs:
+        if target := run.result.target:
+            asked.setdefault(target.metric, set()).add((target.value, target.mode))
+    agreed = {name: values.pop() for name, values in asked.items() if len(values) == 1}
+    return {name: {"value": value, "mode": mode} for name, (value, mode) in agreed.items()}
+
+
+def _trials(study: Study) -> list[Mapping[str, Any]]:
+    return study.sweep.get("trials") or []
+
+
+def _study(study: Study) -> Data:
+    kept = ("number", "state", "value", "values", "reason", "seconds", "steps", "parameters", "overrides")
+    metric = (study.sweep.get("settings") or {}).get("metric")
+    metrics = metric if isinstance(metric, list) else [metric or "value"]
+    shared = {
+        "name": study.directory.name,
+        "lines": study.lines,
+        "metrics": metrics,
+        "command": home.typed("-m", *(study.sweep.get("overrides") or [])),
+        "trials": [{key: trial.get(key) for key in kept} for trial in _trials(study)],
+        "again": [home.typed(*trial["overrides"]) for trial in _trials(study)],
+    }
+    return shared | (_race(study.race) if study.race else _sweep(study))
+
+
+def _sweep(study: Study) -> Data:
+    states = [trial["state"] for trial in _trials(study)]
+    counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    notes = [f"{len(states)} of {study.sweep.get('n_trials')} trials: {counted}"] if states else []
+    pruned = states.count("pruned")
+    notes += [f"{pruned} trials were ended early: their values are those they had by then"] if pruned else []
+    return {
+        "kind": "sweep",
+        "best": list(study.sweep.get("best") or []),
+        "importance": dict(study.sweep.get("importance") or {}),
+        "notes": notes,
+    }
+
+
+def _race(race: Mapping[str, Any]) -> Data:
+    rules = (race.get("settings") or {}).get("rules") or {}
+    return {
+        "kind": "race",
+        "rules": rules,
+        "verdict": list(race.get("verdict") or []),
+        "strategies": dict(race.get("strategies") or {}),
+        "notes": list(_fairness(race, rules)),
+    }
+
+
+def _fairness(race: Mapping[str, Any], rules: Mapping[str, Any]) -> Iterator[str]:
+    """Budgets, borders that tuning met, and seeds that missed."""
+    cap, tuning = rules.get("cap"), rules.get("tuning")
+    if race.get("stopped"):
+        yield f"The race stopped: {race['stopped']}"
+    elif not race.get("verdict"):
+        yield "The race is not over: there is no verdict yet."
+    if cap and tuning:
+        yield f"No run was longer than {cap} steps; each strategy might spend {tuning * cap:g} steps on its tuning."
+    for name, strategy in (race.get("strategies") or {}).items():
+        yield f"{name}: tuned in {strategy.get('tuning_steps')} steps"
+        for tuned in strategy.get("tuned") or []:
+            yield from (f"{name}: {warning}" for warning in (tuned or {}).get("warnings") or [])
+        times = [None if time is None or math.isinf(time) else time for time in strategy.get("times") or []]
+        if missed := times.count(None):
+            yield f"{name}: {missed} of {len(times)} seeds missed the target"
+
+
+def _notes(table: Sequence[Row]) -> list[str]:
+    """Notes to bear in mind when the rows are compared."""
+    counts = sorted({len(row.runs) for row in table})
+    notes = []
+    if len(counts) > 1:
+        notes.append(
+            f"The rows rest on {', '.join(map(str, counts))} runs: a median of few says less than one of many."
+        )
+    if len({row.metric for row in table if row.metric}) > 1:
+        notes.append("The runs are after different metrics, each ranked by its own.")
+    ended = [run for row in table for run in row.runs]
+    for status in ("failed", "diverged", "interrupted", found_runs.UNFINISHED):
+        if count := sum(run.status == status for run in ended):
+            notes.append(f"{count} of {len(ended)} runs: {status}.")
+    return notes

@@ -1,0 +1,1 @@
+"""A net and data to be trained by kasoku."""

@@ -1,0 +1,81 @@
+"""The W&B run of a sweep or race as a whole: its verdict as plain keys and as a table, and report.html.
+
+It stands in the group of the trials, with a job type of its own.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from kasoku.report import page, studies
+from kasoku.training import wandb_server
+from kasoku.training.guests import TookTooLong, in_short, within
+
+os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+
+log = logging.getLogger("kasoku")
+
+FIGURES = ("ratio", "low", "high", "hits", "n", "p")
+PASSED_ON = ("project", "entity", "tags")
+
+
+def leave(directory: Path, settings: Mapping[str, Any], say: Callable[[str], None]) -> None:
+    """Leave the W&B run of the sweep in `directory`, logged as `settings` of logger.wandb say; a failure is said."""
+    try:
+        study = studies.read(directory)
+        if study is not None:
+            with within(settings.get("patience")):
+                _leave(study, settings)
+    except (Exception, TookTooLong) as error:
+        say(f"W&B has no run of the {'race' if (directory / studies.RACE).exists() else 'sweep'}: {in_short(error)}")
+
+
+def _leave(study: studies.Study, settings: Mapping[str, Any]) -> None:
+    import wandb
+
+    kind = "race" if study.race else "sweep"
+    given = {name: settings.get(name) for name in PASSED_ON}
+    run = wandb.init(
+        **given,
+        dir=study.directory,
+        group=study.directory.name,
+        job_type="verdict" if study.race else "sweep",
+        name=f"{kind} {study.directory.name}",
+        mode=wandb_server.decided(settings.get("mode") or "auto"),  # type: ignore[arg-type]
+        config={kind: dict((study.race or study.sweep).get("settings") or {})},
+        settings=wandb.Settings(silent=True),
+    )
+    run.summary.update(summary(study))
+    columns, lines = table(study)
+    run.log({"verdict" if study.race else "best": wandb.Table(columns, lines)})
+    if (report := study.directory / page.FILE).exists():
+        artifact = wandb.Artifact(f"report-{study.directory.name}", "report")
+        artifact.add_file(str(report))
+        run.log_artifact(artifact)
+    run.finish()
+
+
+def summary(study: studies.Study) -> dict[str, Any]:
+    """Of a race ratio, low, high, hits, n, p and the sentence of each challenger; of a sweep its best.
+
+    A race with one challenger has them without the challenger's name too. What is not finite is left out.
+    """
+    if not study.race:
+        best = (study.sweep.get("best") or [{}])[0]
+        return {f"best/{name}": best[name] for name in ("value", "command", "number") if best.get(name) is not None}
+    verdict = study.race.get("verdict") or []
+    found = {f"{v['strategy']}/{name}": v.get(name) for v in verdict for name in (*FIGURES, "sentence")}
+    if len(verdict) == 1:
+        found |= {name: verdict[0].get(name) for name in (*FIGURES, "sentence")}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def table(study: studies.Study) -> tuple[list[Any], list[list[Any]]]:
+    """The columns and lines of the table of a race's verdict, or of a sweep's best trials."""
+    if study.race:
+        columns = ["strategy", "baseline", *FIGURES, "sentence"]
+        return columns, [[entry.get(name) for name in columns] for entry in study.race.get("verdict") or []]
+    columns = ["number", "value", "command"]
+    return columns, [[best.get(name) for name in columns] for best in study.sweep.get("best") or []]

@@ -102,7 +102,7 @@ def _stated_size(image: Image.Image) -> float:
 
 
 def _end_of_boxes(file: BinaryIO) -> int:
-    """Where the last box of a file ends that says its size: ISO/IEC 14496-12, 4.2."""
+    """The end, in bytes, of the last box that says its size: ISO/IEC 14496-12, 4.2."""
     end = 0
     while len(head := file.read(16)) >= 8:
         (size,) = struct.unpack(">I", head[:4])

@@ -87,7 +87,7 @@ def lines(parts: Mapping[str, float]) -> Iterator[str]:
     """The time by its parts in a line, and a line for each part that is worth a change."""
     if not any(parts.values()):
         return
-    shown = [f"{name} {seconds:.1f} s" for name, seconds in parts.items() if seconds >= 0.05]
+    shown = [f"{name} {seconds:.1f} s" for name, seconds in parts.items() if seconds]
     yield f"time: {'  '.join(shown)}"
     running = sum(parts.values()) - parts.get("start-up", 0.0)
     for name, (share, fix) in HINTS.items():

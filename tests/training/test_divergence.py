@@ -72,6 +72,29 @@ def test_the_step_is_named_and_nothing_is_spoilt(tmp_path, caplog, kind, words):
     finite(tmp_path)
 
 
+SETTINGS = {  # that change where a number passes: windows, norms, scaled or averaged weights, other loops and formats
+    "a window": ("trainer.accumulate_grad_batches=2", "data.batch_size=32", "trainer.limit_train_batches=38"),
+    "clipping": ("trainer.gradient_clip_val=1.0",),
+    "agc": ("callbacks=agc",),
+    "ema": ("callbacks=ema",),
+    "muon": ("optimizer=muon",),
+    "schedule-free": ("optimizer=schedulefree_adamw",),
+    "sophia": ("optimizer=sophia",),
+    "bf16": ("trainer.precision=bf16-mixed",),
+    "plateau": ("scheduler=plateau",),
+    "a checkpoint each step": ("callbacks.last.every_n_train_steps=1", "callbacks.last.every_n_epochs=null"),
+}
+
+@pytest.mark.proof
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_nothing_is_spoilt_under_any_setting(tmp_path, kind, setting):
+    spoil, _, _ = KINDS[kind]
+    assert run_here(tmp_path, *FAST, *SETTINGS[setting], callbacks=[spoil]) == 3
+    assert read_result(tmp_path)["status"] == "diverged"
+    finite(tmp_path)
+
+
 def test_a_step_with_an_infinite_gradient_is_not_taken(tmp_path):
     kept = {}
 

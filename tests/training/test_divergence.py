@@ -85,6 +85,7 @@ SETTINGS = {  # that change where a number passes: windows, norms, scaled or ave
     "a checkpoint each step": ("callbacks.last.every_n_train_steps=1", "callbacks.last.every_n_epochs=null"),
 }
 
+
 @pytest.mark.proof
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("setting", SETTINGS)

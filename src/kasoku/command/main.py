@@ -42,6 +42,7 @@ from kasoku.config import (  # noqa: E402
     usage,
 )
 from kasoku.config.compose import Command  # noqa: E402
+from kasoku.config.lines import as_typed  # noqa: E402
 from kasoku.faults import ConfigError, masked  # noqa: E402
 from kasoku.files import CannotWrite  # noqa: E402
 
@@ -102,7 +103,7 @@ def run(cfg: DictConfig, trusted: tuple[str, ...]) -> int:
     """One run, in the directory that Hydra made for it."""
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
-    lines = [line for line in compose.as_typed(hydra.overrides.task) if not line.startswith("resume=")]
+    lines = [line for line in as_typed(hydra.overrides.task) if not line.startswith("resume=")]
     os.environ[home.RANK_OF] = str(folder)
     try:
         with signals.raising():

@@ -22,18 +22,17 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.default_element import ResultDefault
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.core.utils import configure_log, run_job, setup_globals
-from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
-from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from kasoku import home
 from kasoku.config import deprecated, replaced, resolvers
 from kasoku.config.checks import OF_A_SWEEP
+from kasoku.config.lines import searchpath
 from kasoku.faults import ConfigError, Fault
 
 PRIMARY = "train"
@@ -156,17 +155,6 @@ def settle_directory(cfg: DictConfig) -> None:
         cfg.hydra.runtime.output_dir = str(Path(cfg.hydra.run.dir).absolute())
 
 
-def as_typed(overrides: ListConfig) -> list[str]:
-    """Hydra's own list of overrides, with the interpolations in them as they were typed: iterating resolves them."""
-    lines: Any = OmegaConf.to_container(overrides, resolve=False)
-    return lines
-
-
-def searchpath(lines: Sequence[str]) -> list[str]:
-    """Those of the overrides that say where more configuration lies."""
-    return [line for line in lines if line.lstrip("+").startswith("hydra.searchpath=")]
-
-
 def foreign_packages(command: Command) -> list[str]:
     """Packages in hydra.searchpath that were not typed: Hydra imports them to look for configurations."""
     given = [line.partition("=")[2] for line in searchpath(command.lines) if line not in command.typed]
@@ -194,34 +182,6 @@ def is_sweep(argv: Sequence[str]) -> bool:
     """True if the command `argv` is for many runs."""
     args, _ = get_args_parser().parse_known_args(argv)
     return args.multirun or "hydra.mode=MULTIRUN" in args.overrides
-
-
-def text_of(line: str) -> str | None:
-    """The text that an override gives its key, whatever quotes stand around it; None for null.
-
-    A name of a file or folder that is there needs no quotes.
-    """
-    text = line.partition("=")[2]
-    if Path(text).exists():
-        return text
-    try:
-        override = OverridesParser.create().parse_override(line)
-    except HydraException:
-        return text
-    value = text if override.is_sweep_override() else override.value()
-    return None if value is None else str(value)
-
-
-def override_of(key: str, text: str) -> str:
-    """An override that gives `key` this very text, in quotes where Hydra would read something else without."""
-    line = f"{key}={text}"
-    try:
-        override = OverridesParser.create().parse_override(line)
-        if not override.is_sweep_override() and override.value() == text:
-            return line
-    except HydraException:
-        pass
-    return f"{key}={QuotedString(text, Quote.single).with_quotes()}"
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from kasoku.config import checks, compose, replaced
 from kasoku.config.compose import Command, Groups
 from kasoku.config.hydra_errors import fault_of, is_of_composition
 from kasoku.config.hydra_node import faults_of_hydra, settle
+from kasoku.config.lines import searchpath
 from kasoku.config.overrides import Composed, choose
 from kasoku.config.places import faults_of_places, faults_of_sweep, said
 from kasoku.config.tree import plain
@@ -135,7 +136,7 @@ class _Judge:
         values = [override for override in overrides if override not in choices]
         chosen = [(override.key_or_group, *choose(override, groups)) for override in choices]
         undecided = {group for group, line, _ in chosen if line is None}
-        search = compose.searchpath([str(override.input_line) for override in overrides])
+        search = searchpath([str(override.input_line) for override in overrides])
         cfg, wrong = self._compose([*search, *(line for _, line, _ in chosen if line)])
         faults += [fault for _, _, of_choice in chosen for fault in of_choice] + wrong
         if cfg is None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from kasoku.config import compose
 from kasoku.config.checks import is_of_a_sweep
 from kasoku.config.directory import last_checkpoint, overrides_of
+from kasoku.config.lines import override_of, text_of
 from kasoku.config.overrides import key_of, root
 from kasoku.faults import ConfigError, Fault
 
@@ -26,7 +27,7 @@ def with_overrides_of_run(argv: Sequence[str], typed: Sequence[str]) -> tuple[li
         ConfigError: a directory was given in which there is no run or no checkpoint, or the files are there already.
     """
     flags, overrides = compose.parted(argv)
-    given = [compose.text_of(line) for line in overrides if line.startswith(CHECKPOINT)]
+    given = [text_of(line) for line in overrides if line.startswith(CHECKPOINT)]
     if "mode=export" not in overrides or not given or not given[-1] or compose.is_sweep(argv):
         return list(argv), list(typed)
     path = Path(given[-1])
@@ -34,11 +35,11 @@ def with_overrides_of_run(argv: Sequence[str], typed: Sequence[str]) -> tuple[li
     if run is None:
         return list(argv), list(typed)
     stored = [line for line in _stored(run) if _is_the_nets(line)]
-    file = compose.override_of("checkpoint", str(_best(run) if path.is_dir() else path))
+    file = override_of("checkpoint", str(_best(run) if path.is_dir() else path))
     rest = [file if line.startswith(CHECKPOINT) else line for line in overrides]
     rest = [line for line in rest if not line.startswith("hydra.run.dir=")]
     place = [line for line in overrides if line.startswith("hydra.run.dir=")]
-    place = place or [compose.override_of("hydra.run.dir", str(_free(run / FOLDER)))]
+    place = place or [override_of("hydra.run.dir", str(_free(run / FOLDER)))]
     return [*flags, *stored, *rest, *place], [*typed, *place]
 
 

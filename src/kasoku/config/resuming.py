@@ -13,6 +13,7 @@ from kasoku import home
 from kasoku.config import compose, deprecated
 from kasoku.config.checks import is_of_a_sweep
 from kasoku.config.directory import checked_overrides, overrides_of
+from kasoku.config.lines import override_of, text_of
 from kasoku.config.overrides import root
 from kasoku.config.places import faults_of_links
 from kasoku.faults import ConfigError, Fault, show
@@ -31,7 +32,7 @@ def with_stored_overrides(argv: Sequence[str]) -> list[str]:
         ConfigError: no run is in DIR, or the command names what a resume takes from there: directory and weights.
     """
     flags, overrides = compose.parted(argv)
-    given = [compose.text_of(override) for override in overrides if override.startswith(RESUME)]
+    given = [text_of(override) for override in overrides if override.startswith(RESUME)]
     if not given or given[-1] in (None, ""):
         return list(argv)
     directory, is_sweep = Path(str(given[-1])), compose.is_sweep(argv)
@@ -39,22 +40,22 @@ def with_stored_overrides(argv: Sequence[str]) -> list[str]:
     if faults := [*_elsewhere(overrides, here, directory), *_other_weights(overrides), *faults_of_links(directory)]:
         raise ConfigError(*faults)
     stored = overrides_of_sweep(directory) if is_sweep else overrides_of(directory)
-    quoted = compose.override_of("resume", str(directory))
+    quoted = override_of("resume", str(directory))
     rest = [quoted if override.startswith(RESUME) else override for override in overrides]
     kept = [override for override in rest if not override.startswith(f"{here}=")]
-    return [*flags, *stored, *kept, compose.override_of(here, str(directory))]
+    return [*flags, *stored, *kept, override_of(here, str(directory))]
 
 
 def _elsewhere(overrides: Sequence[str], here: str, directory: Path) -> Iterator[Fault]:
     for override in overrides:
-        text = compose.text_of(override) if override.startswith(f"{here}=") else None
+        text = text_of(override) if override.startswith(f"{here}=") else None
         if text is not None and Path(text).resolve() != directory.resolve():
             yield Fault(here, text, f"resume goes on in its own directory, {directory}", "leave one of the two out")
 
 
 def _other_weights(overrides: Sequence[str]) -> Iterator[Fault]:
     for override in overrides:
-        if override.startswith("checkpoint=") and (text := compose.text_of(override)):
+        if override.startswith("checkpoint=") and (text := text_of(override)):
             must = "resume goes on from the run's own last.ckpt"
             yield Fault("checkpoint", text, must, "leave resume= out to start a new run from these weights")
 

@@ -11,7 +11,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
 from kasoku import home
-from kasoku.config import compose, diagnose
+from kasoku.config import diagnose
+from kasoku.config.lines import as_typed
 from kasoku.config.overrides import key_of, root
 from kasoku.config.tree import plain
 from kasoku.faults import ConfigError, Fault
@@ -89,7 +90,7 @@ def conf_dir(cfg: DictConfig) -> Path:
 
 def shared_overrides(cfg: DictConfig) -> list[str]:
     """Overrides of Hydra's own node that the trials of a sweep share."""
-    given = compose.as_typed(cfg.hydra.overrides.hydra)
+    given = as_typed(cfg.hydra.overrides.hydra)
     return [line for line in given if not line.lstrip("+").startswith(("hydra.sweep", "hydra.run", "hydra.mode"))]
 
 

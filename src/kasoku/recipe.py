@@ -26,7 +26,8 @@ from kasoku.durations import Clock
 from kasoku.faults import ConfigError, Fault
 from kasoku.optim.bridge import DrivenLR
 from kasoku.optim.flow import Flow
-from kasoku.optim.groups import Groups, check_complete
+from kasoku.optim.groups import Groups
+from kasoku.optim.plan import check_complete
 from kasoku.optim.roles import roles
 from kasoku.optim.tricks import Tricks
 from kasoku.signatures import check_call, judged

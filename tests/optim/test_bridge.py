@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from kasoku.optim.bridge import DrivenLR, momentum_of
+from kasoku.optim.plan import Plan, Setting
 
 
 def falling(step):
@@ -108,3 +109,87 @@ def test_an_lr_that_is_a_tensor_stays_that_tensor():
     assert scheduler.optimizer.param_groups[0]["lr"] is lr
     assert lr.item() == pytest.approx(0.05)
     assert advance(scheduler)["lr"].item() == pytest.approx(0.04)
+
+
+def rising(step):
+    return min(1.0, (step + 1) / 4)
+
+
+def admitting(one_lr=False, **settings):
+    """An optimizer of one parameter, at lr 0.1, that admits `late`, which has a fifth of the lr and no weight decay."""
+    net = nn.ParameterDict({name: nn.Parameter(torch.zeros(1)) for name in ("early", "late")})
+    plan = Plan(0.1, {id(net["early"]): Setting(0, "", 1, 0.2), id(net["late"]): Setting(0, "", 0.2, 0)}, one_lr=one_lr)
+    taken = {"lr": 0.1, "weight_decay": 0.2, "momentum": 0.8}
+    scheduler = DrivenLR(torch.optim.SGD([net["early"]], **taken), falling, {"momentum": falling})
+    scheduler.admit(plan, rising, net.values())
+    return scheduler, net["late"]
+
+
+def test_a_group_that_is_admitted_has_its_warmup_and_its_settings_from_the_next_step():
+    """Its lr is that of the present step. Mutants: no warmup; not moved; the lr taken as a base lr; nothing driven."""
+    scheduler, late = admitting()
+    assert not scheduler.has_added
+    assert scheduler.foreseen == {id(p) for p in (scheduler.optimizer.param_groups[0]["params"][0], late)}
+    advance(scheduler, 2)
+    scheduler.optimizer.add_param_group({"params": [late], "lr": 0.04})  # half of the first group's 0.08
+    assert scheduler.has_added
+    early, group = scheduler.optimizer.param_groups
+    for step in range(2, 8):
+        base = 0.1 * 0.5 * 0.2
+        assert group["lr"] == pytest.approx(base * falling(step) * rising(step - 2))
+        assert group["weight_decay"] == 0
+        assert (early["lr"], early["weight_decay"]) == (pytest.approx(0.1 * falling(step)), 0.2)
+        assert early["momentum"] == pytest.approx(0.8 * falling(step))
+        advance(scheduler)
+    assert group["name"] == "from2"
+
+
+def test_a_group_without_an_lr_has_that_of_the_first():
+    scheduler, late = admitting()
+    advance(scheduler, 4)
+    scheduler.optimizer.add_param_group({"params": late})
+    assert scheduler.optimizer.param_groups[1]["initial_lr"] == pytest.approx(0.1 * 0.2)
+
+
+def test_an_optimizer_with_one_lr_gives_a_new_group_no_warmup():
+    scheduler, late = admitting(one_lr=True)
+    scheduler.optimizer.add_param_group({"params": [late], "lr": 0.05})
+    assert scheduler.optimizer.param_groups[1]["lr"] == pytest.approx(0.1 * 0.2)
+
+
+def test_a_group_at_the_schedules_zero_keeps_the_lr_that_it_is_given():
+    scheduler, late = admitting()
+    scheduler.move_to(10)
+    scheduler.optimizer.add_param_group({"params": [late], "lr": 0.05})
+    assert scheduler.optimizer.param_groups[1]["initial_lr"] == pytest.approx(0.05 * 0.2)
+
+
+def test_a_resume_knows_the_groups_that_were_added():
+    """Whoever added them has put them back. Mutants: not restored; those there are twice; without their start."""
+    scheduler, late = admitting()
+    advance(scheduler, 2)
+    scheduler.optimizer.add_param_group({"params": [late], "lr": 0.04})
+    advance(scheduler, 2)
+    state = scheduler.state_dict()
+    assert state["step"] == 4
+    assert [(start, ratio) for start, ratio, _ in state["added"]] == [(2, pytest.approx(0.1))]
+    again, other = admitting()
+    again.optimizer.add_param_group({"params": [other], "lr": 0.07})
+    again.load_state_dict(state)
+    for one, two in ((scheduler, again), (scheduler, again)):
+        groups = [[(g["lr"], g["weight_decay"]) for g in s.optimizer.param_groups] for s in (one, two)]
+        assert groups[0] == [pytest.approx(pair) for pair in groups[1]]
+        advance(one), advance(two)
+    assert again.get_last_lr() == pytest.approx(scheduler.get_last_lr())
+
+
+def test_the_factors_of_steps_are_asked_without_a_step():
+    scheduler, _ = admitting()
+    assert scheduler.factors([0, 5]) == {"lr": [1, 0.5], "momentum": [1, 0.5]}
+    assert scheduler.last_epoch == 0
+
+
+def test_a_scheduler_that_is_led_does_not_step_by_itself():
+    scheduler = DrivenLR(optimizer(), falling)
+    scheduler.is_led = True
+    assert advance(scheduler, 3)["lr"] == 0.1

@@ -8,7 +8,8 @@ from torch import nn
 
 from kasoku.faults import ConfigError
 from kasoku.nets.cnn import CNN
-from kasoku.optim.groups import Groups, check_complete
+from kasoku.optim.groups import Groups
+from kasoku.optim.plan import check_complete
 from kasoku.optim.table import table
 from tests.optim.nets import TinyGPT
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from kasoku.command.build import build_recipe
 from kasoku.durations import Clock
 from kasoku.nets.cnn import CNN
-from kasoku.optim.groups import check_complete
+from kasoku.optim.plan import check_complete
 from kasoku.recipe import is_schedule_free
 from kasoku.training.batch_norm import refresh_batch_norm
 

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from kasoku.curves import Factor
-from kasoku.optim.groups import Plan
+from kasoku.optim.plan import Plan
 
 
 class Added(NamedTuple):

@@ -17,8 +17,9 @@ from torch.optim import Optimizer
 
 from kasoku.faults import ConfigError, Fault
 from kasoku.optim.bridge import DrivenLR
-from kasoku.optim.groups import KEY, Groups
+from kasoku.optim.groups import Groups
 from kasoku.optim.patterns import matching
+from kasoku.optim.plan import KEY
 from kasoku.training.clock import clock_of, steps_of
 
 log = logging.getLogger("kasoku")

@@ -235,3 +235,47 @@ def test_a_parameter_of_another_net_that_is_there_twice_has_no_name():
     net, other = nn.Linear(2, 2), nn.Parameter(torch.zeros(1))
     with pytest.raises(ValueError, match=r"missing \[\], twice \['\?'\], 1 not trainable"):
         check_complete(net, [{"params": [*net.parameters(), other, other]}])
+
+
+@pytest.mark.parametrize(
+    ("options", "asks"),
+    [
+        ({}, False),
+        ({"layer_decay": 1}, False),
+        ({"lr": {"head": 1}}, False),
+        ({"layer_decay": 0.9}, True),
+        ({"lr": {"head": 2}}, True),
+        ({"kinds": lambda module, head: {}}, True),
+        ({"rates": lambda module, head: {}}, True),
+    ],
+)
+def test_who_asks_which_layer_is_the_head(options, asks):
+    assert Groups(**options).ask_for_the_head is asks
+    assert Groups(**options).needs_flow is asks
+    assert Groups(**options, head="head.*").needs_flow is ("layer_decay" in options and asks)
+
+
+def test_a_plan_without_a_weight_decay_has_none():
+    plan = Groups(no_decay=False).plan(net := TinyGPT(), LR)
+    assert {group["weight_decay"] for group in plan.groups(net.parameters())} == {0.0}
+
+
+def test_a_group_that_comes_later_is_split_as_it_would_have_been():
+    """It multiplies the lr of each part; what else it sets holds for all. Mutants: no label; nothing further kept."""
+    net = TinyGPT()
+    plan = Groups(rules=[{"match": "head.*", "lr": 0.5}]).plan(net, LR, DECAY)
+    later = {"params": [net.head.weight, *net.norm.parameters()], "lr": 2 * LR, "momentum": 0.3}
+    parts = {part["name"]: part for part in plan.added(later, step=7)}
+    assert {name: (part["lr"], part["weight_decay"]) for name, part in parts.items()} == {
+        "no_decay_from7": (2 * LR, 0.0),
+        "decay_lr0.5_from7": (LR, DECAY),
+    }
+    assert {part["momentum"] for part in parts.values()} == {0.3}
+
+
+def test_a_group_of_parameters_that_nobody_planned_is_taken_as_it_is():
+    net, other = TinyGPT(), nn.Parameter(torch.zeros(1))
+    plan = Groups().plan(net, LR, DECAY)
+    assert plan.added({"params": iter([other]), "lr": 0.7, "eps": 1.0}, step=7) == [
+        {"params": [other], "lr": 0.7, "eps": 1.0, "name": "from7"}
+    ]

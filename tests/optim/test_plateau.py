@@ -103,6 +103,14 @@ def test_by_default_the_fifth_validation_that_is_hardly_better_reduces_to_a_tent
     assert (scheduler.mode, scheduler.metric) == ("min", "val/loss")
 
 
+def test_from_the_state_of_another_schedule_nothing_is_reduced_yet():
+    scheduler = Plateau(optimizer(), flat, factor=0.5, patience=0)
+    for _ in range(3):
+        scheduler.observe(1.0)
+    scheduler.load_state_dict({"step": 5})
+    assert scheduler.state_dict() == {"step": 5, "reduction": 1.0, "best": None, "bad": 0, "resting": 0}
+
+
 def test_nan_counts_from_the_first_validation_on():
     """Mutants: a scheduler that begins with a bad validation behind it, or with a rest before it."""
     scheduler = Plateau(optimizer(), flat, factor=0.5, patience=1)

@@ -122,6 +122,54 @@ def test_zero_is_a_target_and_its_time_has_four_decimals(watched):
     assert (reached.value, reached.seconds) == (0.0, 1.2346)
 
 
+def evaluate(watch, trainer, *values):
+    """Let `watch` see an evaluation of each value, ten steps apart."""
+    for step, value in enumerate(values, start=1):
+        trainer.callback_metrics["val/acc"] = torch.tensor(value)
+        trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress.optimizer.step.total.completed = 10 * step
+        watch.on_validation_end(trainer, None)
+
+
+WORDS = {
+    (-1.0,): [],
+    (-1.0, 1.0): ["reached"],
+    (-1.0, 1.0, 1.0): ["reached", "confirmed"],
+    (-1.0, 1.0, 1.0, 1.0): ["reached", "confirmed"],
+    (-1.0, 1.0, -0.5): ["reached", "taken back"],
+    (-1.0, 1.0, -0.5, 1.0): ["reached", "taken back", "again"],
+}
+SAID = {
+    "reached": "the target val/acc 0 was reached after 15 steps, 0 samples, 1.23 s of training; "
+    "the next evaluation is to confirm it",
+    "confirmed": "the target val/acc 0 was reached after 15 steps, 0 samples, 1.23 s of training, confirmed",
+    "taken back": "the target val/acc 0 is not confirmed: -0.5 at step 30",
+    "again": "the target val/acc 0 was reached after 33.3333 steps, 0 samples, 1.23 s of training; "
+    "the next evaluation is to confirm it",
+}
+LATE = "the training ended before another evaluation could confirm that the target was reached"
+
+
+@pytest.mark.parametrize("values", WORDS)
+def test_each_news_of_the_target_is_told_once(watched, caplog, values):
+    """Mutants: told at each evaluation, or never; a confirmed one lamented at the end of the training."""
+    watch, trainer = watched
+    with caplog.at_level("INFO", logger="kasoku"):
+        evaluate(watch, trainer, *values)
+        watch.on_train_end(trainer, None)
+    late = WORDS[values][-1:] in (["reached"], ["again"])
+    assert caplog.messages == [*(SAID[news] for news in WORDS[values]), *([LATE] if late else [])]
+
+
+@pytest.mark.parametrize(("stop", "values"), [(True, (1.0, 1.0)), (True, (1.0,)), (False, (1.0, 1.0))])
+def test_a_run_that_was_cut_after_its_target_was_confirmed_trains_no_more(watched, stop, values):
+    watch, trainer = watched
+    watch.target = Target("val/acc", 0.0, stop=stop)
+    evaluate(watch, trainer, *values)
+    trainer.should_stop = False
+    watch.on_fit_start(trainer, None)
+    assert trainer.should_stop is (stop and len(values) == 2)
+
+
 FALLING = ("target.metric=val/loss", "target.mode=max", "target.value=0.1")  # at its best, and at its target, first
 
 

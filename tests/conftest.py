@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,18 @@ def command(*words: str, cwd: Path, env: dict[str, str] | None = None) -> subpro
 def options(group: str) -> list[str]:
     """The options of a configuration group."""
     return sorted(path.stem for path in (CONF / group).glob("*.yaml") if not path.stem.startswith("_"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave every n-th case of a test marked `sample(n)` to `make test`; the others are proofs."""
+    seen: Counter[str] = Counter()
+    for item in items:
+        if sample := item.get_closest_marker("sample"):
+            test = item.nodeid.partition("[")[0]
+            if seen[test] % sample.args[0]:
+                item.add_marker(pytest.mark.proof)
+            seen[test] += 1
 
 
 @pytest.fixture(autouse=True)

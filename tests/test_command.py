@@ -148,6 +148,7 @@ def wait_for(path, seconds: float = 60) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.proof
 def test_runs_that_start_together_have_directories_of_their_own(tmp_path):
     arguments = [sys.executable, str(ROOT / "train.py"), *SMALL, "trainer.max_epochs=1"]
     processes = [subprocess.Popen(arguments, cwd=tmp_path, stderr=subprocess.DEVNULL) for _ in range(3)]

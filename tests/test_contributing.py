@@ -266,12 +266,14 @@ def test_a_schedule_is_drawn(tmp_path):
     assert drawn == pytest.approx([2 ** (-s / 5) for s in range(10)])
 
 
+@pytest.mark.proof
 def test_a_warmup_is_drawn(tmp_path):
     tree = copied(tmp_path, WARMUP)
     drawn = lrs(tree, WARMUP.option, "scheduler=constant", "warmup.exponent=3")
     assert drawn == pytest.approx([((s + 1) / 5) ** 3 for s in range(4)] + [1.0] * 6)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("addition", [OPTIMIZER, NET, DATA], ids=lambda addition: addition.what)
 def test_it_trains(addition, tmp_path):
     tree = copied(tmp_path, addition)
@@ -280,6 +282,7 @@ def test_it_trains(addition, tmp_path):
     assert read_result(tree / "run")["steps"] == 10
 
 
+@pytest.mark.proof
 def test_the_suite_takes_them_without_another_line(tmp_path):
     tree = copied(tmp_path, *ADDITIONS)
     python(tree, "-m", "tests.test_options")

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("module", "spared"),
     [

@@ -34,6 +34,7 @@ ELSEWHERE = {  # options that need what this test does not have, and the test th
 }
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize(
     "choice",
     [f"{group}={name}" for group in GROUPS for name in options(group) if name not in ELSEWHERE.get(group, set())],
@@ -59,6 +60,7 @@ def keys(group: str, name: str) -> list[str]:
     return sorted(str(key) for key in OmegaConf.to_container(node) or ())
 
 
+@pytest.mark.proof
 def test_the_public_names_are_those_of_the_golden_list():
     """A name that goes breaks somebody's command. To change it on purpose: python -m tests.test_options."""
     assert surface() == json.loads(GOLDEN.read_text())

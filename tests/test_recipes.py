@@ -13,6 +13,7 @@ TARGETS = {
 }
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("name", sorted({*options("recipe")} - {"none"}))
 def test_a_recipe_chooses_and_trains(tmp_path, name):
     cfg = composed(f"recipe={name}")
@@ -22,6 +23,7 @@ def test_a_recipe_chooses_and_trains(tmp_path, name):
     assert run_here(tmp_path, f"recipe={name}", *settings) == 0
 
 
+@pytest.mark.sample(8)
 @pytest.mark.parametrize("order", [1, -1])
 @pytest.mark.parametrize("word", ["optimizer=adamw", "optimizer=nesterov", "scheduler=wsd", "warmup=none"])
 @pytest.mark.parametrize("recipe", sorted({*options("recipe")} - {"none"}))

@@ -74,6 +74,7 @@ def test_a_directory_named_by_the_overrides_has_the_name_as_typed(here):
     assert CANARY not in done.stdout + done.stderr
 
 
+@pytest.mark.proof
 def test_a_sweep_leaves_none(here):
     words = ("-m", *SMALL, "logger=wandb", *GIVEN, "seed=0,1", "hydra.sweep.dir=sweep")
     place = {"KASOKU_TEST_PLACE": str(here.parent / f"{CANARY}.journal")}
@@ -85,6 +86,7 @@ def test_a_sweep_leaves_none(here):
     assert CANARY not in done.stdout + done.stderr + again.stdout + again.stderr
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     "words",
     [
@@ -118,6 +120,7 @@ def test_a_failure_shows_what_was_typed(here):
     assert holding(here) == []
 
 
+@pytest.mark.proof
 def test_a_failed_trial_shows_what_was_typed(here):
     words = ("-m", *SMALL, "logger=csv", *GIVEN, "+callbacks.uses.fails=true", "seed=0,1", "hydra.sweep.dir=sweep")
     done = run(here, *words)

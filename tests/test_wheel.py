@@ -60,10 +60,12 @@ def test_help_and_a_wrong_option_call_it_kasoku(kasoku, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.proof
 def test_a_preview_by_the_module(kasoku, tmp_path):
     assert "190 steps" in kasoku("mode=preview", "logger=none", cwd=tmp_path, program=["python", "-m", "kasoku"])
 
 
+@pytest.mark.proof
 def test_a_training_its_report_and_its_resume(kasoku, tmp_path):
     said = kasoku(*TINY, "hydra.run.dir=run", cwd=tmp_path)
     assert "compare runs with: kasoku report" in said
@@ -74,6 +76,7 @@ def test_a_training_its_report_and_its_resume(kasoku, tmp_path):
     assert json.loads((tmp_path / "run" / "result.json").read_text())["epochs"] == 2
 
 
+@pytest.mark.proof
 def test_a_sweep_with_two_workers(kasoku, tmp_path):
     said = kasoku("-m", *TINY, "seed=0,1", "sweeper.workers=2", "hydra.sweep.dir=sweep", cwd=tmp_path)
     assert "2 of 2 trials: 2 completed" in said
@@ -81,12 +84,14 @@ def test_a_sweep_with_two_workers(kasoku, tmp_path):
     assert "kasoku model=mlp" in said
 
 
+@pytest.mark.proof
 def test_two_processes_train_through_the_command(kasoku, tmp_path):
     """Lightning starts the second one with this very command."""
     kasoku(*TINY, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "hydra.run.dir=run", cwd=tmp_path)
     assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "completed"
 
 
+@pytest.mark.proof
 def test_a_model_of_ones_own_by_config_dir(kasoku, tmp_path):
     (tmp_path / "my_conf" / "model").mkdir(parents=True)
     model = ROOT.joinpath("conf", "model", "mlp.yaml").read_text().replace("hidden: 64", "hidden: 8")
@@ -95,6 +100,7 @@ def test_a_model_of_ones_own_by_config_dir(kasoku, tmp_path):
     assert json.loads((tmp_path / "run" / "result.json").read_text())["parameters"] == 64 * 8 + 8 + 8 * 10 + 10
 
 
+@pytest.mark.proof
 def test_a_new_project_trains_and_tests_from_the_installed_package(kasoku, tmp_path):
     assert "train it with: cd mine && kasoku" in kasoku("new", "mine", cwd=tmp_path)
     assert "compare runs with: kasoku report runs/mine" in kasoku("trainer.max_epochs=1", cwd=tmp_path / "mine")

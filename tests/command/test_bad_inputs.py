@@ -348,13 +348,8 @@ def here(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        pytest.param(words, told, marks=[] if number % 10 == 0 else [pytest.mark.proof], id=words)
-        for number, (words, told) in enumerate(TABLE)
-    ],
-)
+@pytest.mark.sample(10)
+@pytest.mark.parametrize(("words", "told"), [pytest.param(words, told, id=words) for words, told in TABLE])
 def test_the_answer_names_key_value_and_what_must_hold(here, words, told):
     done = command(*FEW, *shlex.split(words), cwd=here, env={"WANDB_MODE": "offline"})
     lines = done.stderr.strip().splitlines()

@@ -49,6 +49,7 @@ def test_the_best_trial_of_a_sweep(own: Kasoku):
     )
 
 
+@pytest.mark.proof
 def test_the_lr_that_was_found(own: Kasoku):
     done = own("--config-dir=my conf", "optimizer=mine", "mode=find_lr", "optimizer.find_lr.steps=40")
     assert done.code == 0, done.err

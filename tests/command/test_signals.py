@@ -98,6 +98,7 @@ def test_a_signal_in_the_set_up_ends_with_the_first_step_and_can_be_gone_on_with
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=["INT", "TERM"])
 @pytest.mark.parametrize("after", [0.3, 1.0, 2.0])
 def test_at_start_up_it_ends_without_a_traceback_and_without_a_directory(tmp_path, signum, after):

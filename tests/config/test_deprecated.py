@@ -86,6 +86,7 @@ def test_the_command_trains_with_the_new_key_and_says_so_once(tmp_path):
     assert (unknown.returncode, "no such key" in unknown.stderr) == (2, True)
 
 
+@pytest.mark.proof
 def test_files_of_ones_own_in_runs_and_sweeps_and_a_stored_run(tmp_path):
     for folder in ("conf/optimizer", "conf/experiment"):
         (tmp_path / folder).mkdir(parents=True)

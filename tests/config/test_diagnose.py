@@ -29,6 +29,7 @@ def answer(command, conf=CONF):
     return text
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     ("command", "parts"),
     [

@@ -34,6 +34,7 @@ def quotings(name: str) -> list[str]:
     return [name, *quoted]
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_directory_of_any_name_in_any_quoting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str):
     monkeypatch.chdir(tmp_path)

@@ -69,6 +69,7 @@ TRAINED = {
 }  # fmt: skip
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", TRAINED)
 def test_every_kind_trains(name: str, tmp_path: Path):
     overrides, steps = TRAINED[name]

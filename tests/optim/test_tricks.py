@@ -121,6 +121,7 @@ def test_a_momentum_warmup_longer_than_the_run_ends_on_the_way():
     assert factor(9) == pytest.approx(0.5 + 0.5 * 10 / 100)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", options("optimizer"))
 def test_which_weight_decay_is_apart(name):
     recipe = build_recipe(composed(f"optimizer={name}", "optimizer.weight_decay=0.1", "trainer=cpu", "warmup=none"))
@@ -128,6 +129,7 @@ def test_which_weight_decay_is_apart(name):
         assert decays_apart(recipe.configure(net(), Clock(total=10))["optimizer"]) is (name in APART)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", options("optimizer"))
 def test_each_optimizer_trains_with_all_tricks_or_refuses_them_with_the_reason(tmp_path, name):
     words = [f"optimizer.tricks.{key}" for key in ("cautious=true", "wd_schedule=linear", "hyperball=true")]

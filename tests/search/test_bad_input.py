@@ -46,6 +46,7 @@ BAD = [
 ]
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize(("overrides", "words"), BAD, ids=[" ".join(overrides) for overrides, _ in BAD])
 def test_is_answered_before_the_first_trial(sweep: Sweep, overrides: list[str], words: list[str]) -> None:
     swept = sweep(*overrides)
@@ -81,6 +82,7 @@ def test_a_sweep_whose_trials_cannot_have_the_metric_ends_after_the_first(sweep:
     assert len(swept.json["trials"]) == 1
 
 
+@pytest.mark.proof
 def test_trials_leave_nothing_in_the_folder_for_temporary_files(tmp_path) -> None:
     temporary = Path(tempfile.mkdtemp())  # a short name: sockets lie there
     words = [*TINY[:2], TINY[3], "logger=wandb", "-m", "seed=0,1", "sweeper.workers=2", "hydra.sweep.dir=sweep"]

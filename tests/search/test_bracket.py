@@ -97,6 +97,7 @@ def test_a_schedule_that_does_not_know_the_length_has_whole_runs(sweep: Sweep) -
     assert {results.read(Path(row["directory"])).steps for row in swept.json["trials"]} == {20}
 
 
+@pytest.mark.proof
 def test_a_killed_search_goes_on(sweep: Sweep, tmp_path: Path) -> None:
     directory = tmp_path / "sweep"
     process = start(directory, *BRACKET, *SHORT)
@@ -112,6 +113,7 @@ def test_a_killed_search_goes_on(sweep: Sweep, tmp_path: Path) -> None:
     assert any("trainer.max_steps" not in row for row in ended)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     ("lines", "words"),
     [

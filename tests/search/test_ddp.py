@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from .conftest import ROOT
 
 DDP = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "model=mlp", "logger=none"]
@@ -22,6 +24,7 @@ def notes(directory: Path) -> list[dict[str, float]]:
     return [json.loads((directory / f"rank_{rank}.json").read_text()) for rank in range(2)]
 
 
+@pytest.mark.proof
 def test_both_ranks_train_each_trial(tmp_path: Path) -> None:
     lrs = [0.01, -1, 1e-7]
     command = [

@@ -3,6 +3,8 @@
 import json
 import shlex
 
+import pytest
+
 from .conftest import Sweep
 
 NET = ["model.net._target_=tests.search.nets.Net", "~model.net.hidden", "~model.net.depth", "~model.net.dropout"]
@@ -67,6 +69,7 @@ def test_another_sweep_in_the_same_directory_is_refused(sweep: Sweep) -> None:
     assert "a sweep is there already" in again.err
 
 
+@pytest.mark.proof
 def test_resuming_with_more_values_of_the_same_grid_runs_the_missing_ones_alone(sweep: Sweep) -> None:
     first = sweep("mode=preview", "seed=0,1,2", "sweeper.n_trials=1")
     before = (first.directory / "0" / "config.yaml").stat().st_mtime_ns

@@ -96,6 +96,7 @@ def test_a_database_that_restarts_in_the_midst_of_a_sweep(database: Database, tm
     assert states == ["completed"] * 6, said
 
 
+@pytest.mark.proof
 def test_submitit_starts_the_workers(sweep: Sweep) -> None:
     swept = sweep("seed=0,1", "launcher=slurm", "launcher.cluster=local", "sweeper.workers=2")
     assert (swept.code, swept.states) == (0, ["completed"] * 2)
@@ -111,6 +112,7 @@ def test_the_workers_of_a_resumed_sweep_read_for_themselves_what_it_stored(sweep
     assert (again.code, again.states) == (0, ["completed"] * 2)
 
 
+@pytest.mark.proof
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed (pip install 'kasoku[ray]')")
 def test_ray_starts_the_workers(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "train.py"), "-m", *TINY, "seed=0,1", "launcher=ray"]

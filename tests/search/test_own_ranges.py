@@ -100,6 +100,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(("optimizer", "lr", "weight_decay"), RANGES)
 def test_the_space_of_an_optimizer(optimizer, lr, weight_decay):
     wanted = {
@@ -112,6 +113,7 @@ def test_the_space_of_an_optimizer(optimizer, lr, weight_decay):
     assert list(numbers(ordered(f"optimizer={optimizer}", "search=lr").space, optimizer)) == list(wanted)[:1]
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("optimizer", options("optimizer"))
 def test_the_lr_of_every_optimizer_lies_in_its_range(optimizer):
     order = ordered(f"optimizer={optimizer}", "search=lr_wd")

@@ -38,6 +38,7 @@ def test_the_time_to_a_target_is_searched_and_pruned_by_the_targets_metric(sweep
     assert swept.json["best"][0]["value"] == pytest.approx(crossing, abs=1e-3)
 
 
+@pytest.mark.proof
 def test_two_metrics_give_a_front(sweep: Sweep) -> None:
     swept = sweep(
         "sweeper=tpe",

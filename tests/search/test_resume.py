@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from .conftest import ROOT, TINY, Sweep
 
 SLOW = ["model.net._target_=tests.search.nets.Net", "+model.net.seconds=0.05"]
@@ -48,6 +50,7 @@ def running(directory: Path) -> list[int]:
     return found
 
 
+@pytest.mark.proof
 def test_everything_killed(sweep: Sweep, tmp_path: Path) -> None:
     directory = tmp_path / "sweep"
     process = start(directory, *RANDOM, "sweeper.n_trials=5", "sweeper.workers=2")
@@ -70,6 +73,7 @@ def test_everything_killed(sweep: Sweep, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.proof
 def test_interrupted(tmp_path: Path) -> None:
     directory = tmp_path / "sweep"
     process = start(directory, *RANDOM, "sweeper.n_trials=50")

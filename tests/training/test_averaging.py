@@ -95,6 +95,7 @@ def plain(tmp_path_factory) -> Weights:
     return watched
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("name", CLOSED_FORMS)
 def test_the_saved_average_is_the_closed_form_and_training_goes_on_with_the_weights(tmp_path, plain, name):
     """Three epochs of 19 steps; the trained weights are bit for bit those of a run without averaging."""
@@ -110,6 +111,7 @@ def test_the_saved_average_is_the_closed_form_and_training_goes_on_with_the_weig
         assert torch.equal(checkpoint["current_model_state"][key], plain.after[-1][key])
 
 
+@pytest.mark.proof
 def test_before_the_first_average_the_weights_are_evaluated(tmp_path):
     """Lightning's own callback evaluates the initial weights until then."""
     plain = train(tmp_path / "plain", "trainer.max_epochs=2")
@@ -125,6 +127,7 @@ def test_before_the_first_average_the_weights_are_evaluated(tmp_path):
     assert all(torch.equal(first[name], second[name]) for name in parameters)  # the mean of one
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", SETTINGS)
 def test_best_holds_the_figures_that_validation_saw(tmp_path, name):
     directory = train(tmp_path / "run", "trainer.max_epochs=3", *SETTINGS[name])
@@ -149,6 +152,7 @@ def built(directory: Path, *overrides: str):
     return run.module, run.data
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_resumed_run_is_the_straight_run(tmp_path, name):
     """Cut inside an epoch, and again inside a validation while the average stands in the net; statistics included."""

@@ -31,6 +31,7 @@ def test_the_best_weights_are_not_the_last(usual):
     assert best["global_step"] == read_result(usual)["best"]["step"] < last["global_step"]
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -65,6 +66,7 @@ def test_without_a_best_the_last_weights_are_figures(tmp_path, usual):
     assert figures(tmp_path) != figures(usual)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("name", ["end", '"{epoch}"', '"at/{step}"'])
 def test_a_run_is_gone_on_with_from_its_last_checkpoint_under_any_name(tmp_path, name):
     short = (*SMALL, "trainer.max_epochs=1", f"callbacks.last.filename={name}")

@@ -55,6 +55,7 @@ def column(directory: Path, name: str) -> list[float]:
         return [float(row[name]) for row in csv.DictReader(file) if row[name]]
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_the_curve_is_that_of_one_process(runs: Path, strategy: str):
     for name in ("lr", "train/loss", "val/loss", "val/acc", "test/loss"):
@@ -63,6 +64,7 @@ def test_the_curve_is_that_of_one_process(runs: Path, strategy: str):
         assert column(runs / strategy, name) == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_result_and_samples_are_those_of_the_whole_run(runs: Path, strategy: str):
     one, two = (json.loads((runs / name / "result.json").read_text()) for name in ("one", strategy))
@@ -95,6 +97,7 @@ def test_sharded_weights_are_read_by_one_process(runs: Path, tmp_path: Path):
     assert metrics["test/loss"] == pytest.approx(column(runs / "one", "test/loss")[-1], abs=1e-5)
 
 
+@pytest.mark.proof
 def test_batch_norm_in_two_processes_of_the_cpu(tmp_path: Path):
     settings = ("trainer=ddp", *TWO, "model=resnet", "model.net.width=4", "logger=none", "trainer.max_steps=2")
     ended = command(*settings, "trainer.limit_val_batches=1", f"hydra.run.dir={tmp_path}/run", cwd=tmp_path)

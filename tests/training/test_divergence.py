@@ -60,6 +60,7 @@ KINDS = {
 }
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("words", [(), ("trainer.log_every_n_steps=50",)], ids=["", "a row in 50 steps"])
 def test_the_step_is_named_and_nothing_is_spoilt(tmp_path, caplog, kind, words):
@@ -124,6 +125,7 @@ def test_a_signal_right_after_saves_nothing_that_is_spoilt(tmp_path):
     assert "last" in finite(tmp_path)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("optimizer", ["adamw", "nesterov", "muon", "schedulefree_adamw", "soap"])
 def test_skip_leaves_the_step_out_and_the_run_completes(tmp_path, caplog, optimizer):
     words = (f"optimizer={optimizer}", "on_divergence=skip")

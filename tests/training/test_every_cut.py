@@ -125,6 +125,7 @@ def test_every_cut(pool: Executor, tmp_path: Path, capsys: pytest.CaptureFixture
     assert len((tmp_path / "0" / "straight.calls").read_text().splitlines()) == CALLS
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("part", dropped.PARTS)
 def test_the_oracle_sees_what_a_resume_drops(pool: Executor, tmp_path: Path, part: str):
     """Negative controls, each cut where the part matters."""

@@ -83,6 +83,7 @@ def target(name: str, *further: str) -> tuple[str, ...]:
     return (f"+model._target_={HERE}.{name}", *further)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(("name", "recipe"), SHAPES)
 def test_public_shapes_train_test_and_go_on_bit_for_bit(tmp_path, name, recipe):
     settings = (*PUBLIC[name], f"model.recipe={recipe}", "trainer.max_epochs=4")
@@ -101,6 +102,7 @@ def test_public_shapes_train_test_and_go_on_bit_for_bit(tmp_path, name, recipe):
         assert reached >= ENDS[name] if name == "template" else reached <= ENDS[name]
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("name", PUBLIC)
 def test_the_recipe_is_that_of_the_command(tmp_path, name):
     run = train(tmp_path, *PUBLIC[name], "trainer.max_epochs=2", "optimizer.lr=0.01", "scheduler=cosine", "warmup=none")
@@ -115,6 +117,7 @@ def test_left_alone_a_module_keeps_its_own_lrs(tmp_path):
     assert set(column(gan, "lr/discriminator")) == {0.0008}
 
 
+@pytest.mark.proof
 def test_previews_of_what_stands(tmp_path, capsys):
     own = train(tmp_path / "own", *PUBLIC["autoencoder"], "trainer.max_epochs=3", "model.recipe=own", "mode=preview")
     trained = train(tmp_path / "trained", *PUBLIC["autoencoder"], "trainer.max_epochs=3", "model.recipe=own")
@@ -145,6 +148,7 @@ def test_a_recipe_that_is_not_listened_to_is_refused(tmp_path, settings, words):
     assert not (tmp_path / "result.json").exists()
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -233,6 +237,7 @@ def records(directory: Path) -> list[dict]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("name", "hparams", "logged"),
     [
@@ -290,6 +295,7 @@ def test_a_module_used_without_the_command_says_what_it_lacks():
         trainer.fit(Mine(), torch.utils.data.DataLoader(data, 4))
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("choice", ["callbacks=ema", "callbacks=swa", "callbacks=lawa", "optimizer.lr=auto"])
 def test_computed_weights_are_copied(tmp_path, choice):
     """The older weight_norm keeps a tensor with a graph, which copy.deepcopy refuses."""
@@ -317,6 +323,7 @@ def kinds_of(directory: Path) -> dict[str, int]:
     return {group["name"]: len(group["params"]) for group in groups}
 
 
+@pytest.mark.proof
 def test_muon_finds_the_head_by_the_data(tmp_path, caplog, capsys):
     caplog.set_level("INFO", "kasoku")
     run = train(tmp_path / "run", *target("HeadFirst"), "optimizer=muon", "trainer.max_epochs=1")

@@ -102,6 +102,7 @@ def test_backbone_finetuning_is_driven_by_the_schedule(tmp_path):
         assert lrs(run, group) == pytest.approx({s: 0.005 * linear(s) for s in range(19, TOTAL)}, abs=1e-12)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("cut", [30, 38, 45, 57])
 @pytest.mark.parametrize(
     "ways", [BY_CONFIGURATION, BY_MODULE, BY_LIGHTNING], ids=["configuration", "module", "callback"]
@@ -119,6 +120,7 @@ def test_a_resumed_run_goes_on_with_what_was_unfrozen(tmp_path, ways, cut):
     assert watch.moved["backbone.1.weight"][-1] == TOTAL
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("optimizer", ["muon", "prodigy", "schedulefree_adamw", "sophia", "soap", "nesterov"])
 def test_every_kind_of_optimizer_takes_groups_in(tmp_path, optimizer):
     settings = (f"optimizer={optimizer}", "trainer.max_epochs=3", "optimizer.groups.unfreeze={backbone.*: 1ep}")

@@ -35,6 +35,7 @@ class StopAtEpochsEnd(Callback):
         trainer.should_stop = trainer.current_epoch == 1
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     ("overrides", "steps"),
     [

@@ -27,6 +27,7 @@ def rows(directory: Path, name: str) -> list[tuple[int, float]]:
         return [(int(row["step"]), float(row[name])) for row in csv.DictReader(file) if row[name]]
 
 
+@pytest.mark.sample(9)
 @pytest.mark.parametrize("name", ["train/loss", "val/loss", "test/loss"])
 def test_the_figures_are_those_of_one_process(runs, name):
     one, two = rows(runs / "one", name), rows(runs / "two", name)

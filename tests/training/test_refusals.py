@@ -17,6 +17,7 @@ WAIT = [
 ]
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     ("overrides", "line"),
     [

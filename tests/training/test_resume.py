@@ -45,6 +45,7 @@ def steps_and_losses(directory: Path) -> list[tuple[str, str, str]]:
         return [(row["step"], row["lr"], row["train/loss"]) for row in csv.DictReader(file) if row["lr"]]
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("cut", [7, 19, 20, 50])
 def test_a_resumed_run_ends_with_the_weights_of_the_straight_run(tmp_path, cut):
     """Cuts inside an epoch and at an epoch's end, with shuffling and dropout; the epoch has 19 steps."""
@@ -79,6 +80,7 @@ def test_another_optimizer_is_refused(tmp_path):
         resumed(tmp_path, "trainer.max_epochs=2", "optimizer=nesterov")
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     "damage", [lambda whole: whole[: len(whole) // 2], lambda whole: b"", lambda whole: b"no checkpoint"]
 )

@@ -71,6 +71,7 @@ CHANGES = {  # how the run began, the step of the cut (None: its end), what the 
 }
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", CHANGES)
 def test_the_horizon_is_what_is_done_and_what_is_left(tmp_path: Path, name: str):
     """The linear schedule, lr (1 - s / T): from the resumed step on T is the new one, and the run ends at T."""
@@ -90,6 +91,7 @@ GAS = (
 )
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("cut", [None, 3, 7, 20])
 def test_accumulation_that_changes_from_epoch_to_epoch(tmp_path: Path, cut: int | None):
     total = 5 + 5 + 19 + 19
@@ -104,6 +106,7 @@ def test_lengths_in_epochs_are_refused_where_epochs_differ(tmp_path: Path):
         run_here(tmp_path, *PLAIN, *GAS, "scheduler=step", "scheduler.every=1ep", "trainer.max_epochs=4")
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(("before", "after"), [("linear", "plateau"), ("plateau", "linear"), ("cosine", "wsd")])
 def test_another_schedule_from_the_next_step_on(tmp_path: Path, before: str, after: str):
     run_here(tmp_path, *PLAIN, f"scheduler={before}", "trainer.max_epochs=1")
@@ -139,6 +142,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_refused_resume_changes_no_file(tmp_path: Path, name: str):
     first, changed, words = REFUSED[name]

@@ -180,6 +180,7 @@ def begun(tmp_path_factory) -> Path:
     return directory
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("new", "best", "steps", "confirmed"),
     [

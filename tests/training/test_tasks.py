@@ -82,6 +82,7 @@ LINES = [
 ]
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("overrides", LINES)
 def test_a_line_is_found(tmp_path, overrides):
     """With outputs and targets crossed, as by broadcasting, the loss would stay at the variance of y, about 1.2."""
@@ -119,6 +120,7 @@ CLASSES = [
 ]
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(("overrides", "metric"), CLASSES)
 def test_what_can_be_told_apart_is(tmp_path, overrides, metric):
     metrics = trained(tmp_path, *overrides, "optimizer.weight_decay=0")
@@ -196,6 +198,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(("overrides", "words"), REFUSED)
 def test_what_does_not_pair_is_refused_before_the_first_step(tmp_path, overrides, words):
     said = refusal(tmp_path, "task=regression", *overrides)

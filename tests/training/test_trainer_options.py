@@ -48,6 +48,7 @@ def test_accumulated_batches_are_one_batch(run):
     assert results[0]["samples"] == results[1]["samples"]
 
 
+@pytest.mark.proof
 def test_the_compiled_net_computes_the_same_under_the_same_names(run, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", f"{tempfile.gettempdir()}/torchinductor_tests")
     short = ("trainer.max_steps=4", "trainer.limit_val_batches=0", "trainer.log_every_n_steps=1")

@@ -158,6 +158,7 @@ def test_the_schedule_is_a_picture_from_the_start(finished):
         assert 110 - 80 * lrs[step] / highest == pytest.approx(y, abs=0.06)
 
 
+@pytest.mark.proof
 def test_tags_and_the_best_checkpoint_where_they_are_asked_for(tmp_path):
     lines = ("logger=wandb", "tags=[baseline,new data]", "logger.wandb.log_model=true")
     assert run_here(tmp_path / "run", *SMALL, *lines) == 0

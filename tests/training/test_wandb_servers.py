@@ -147,6 +147,7 @@ def test_the_server_is_asked_once_before_the_first_batch(server, mode, monkeypat
     assert len(server.requests) == 1
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("words", "fault"),
     [

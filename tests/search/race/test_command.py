@@ -69,6 +69,7 @@ def _check_runs(race: dict[str, Any], directory: Path) -> None:
     assert all(strategy["tuning_steps"] <= 2 * 20 for strategy in race["strategies"].values())
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
@@ -107,6 +108,7 @@ def test_a_target_that_is_met_before_the_first_step(sweep: Sweep) -> None:
     assert len(swept.states) <= 2
 
 
+@pytest.mark.proof
 def test_a_target_that_nobody_reaches(sweep: Sweep) -> None:
     swept = sweep(*RACE, *TWO, "target.value=1.01", "trainer.max_steps=4")
     assert swept.code == 1
@@ -132,6 +134,7 @@ def test_a_race_goes_on_after_everything_was_killed(sweep: Sweep, tmp_path: Path
     assert math.isclose(race["verdict"][0]["p"], race["verdict"][0]["p_adjusted"])
 
 
+@pytest.mark.proof
 def test_two_that_share_a_storage_run_each_run_once(sweep: Sweep, tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "train.py"), "-m", *TINY, *RACE, *TWO]
     command += [f"sweeper.storage={tmp_path}/shared.journal"]

@@ -112,7 +112,7 @@ def test_a_sample_of_cuts(pool: Executor, tmp_path: Path, capsys: pytest.Capture
     tell(outcomes(pool, jobs, tmp_path), capsys)
 
 
-@pytest.mark.long
+@pytest.mark.proof
 def test_every_cut(pool: Executor, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """A signal in every call of a hook of a run, a kill in those after its first step, and a draw of 90 other runs."""
     terminated = [Cut(number) for number in range(CALLS)]

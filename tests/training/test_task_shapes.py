@@ -150,7 +150,7 @@ BROADCAST = [((B, 1), (B,)), ((B,), (B, 1)), ((B, C), (B, 1)), ((B, T, 1), (B, T
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("loss", losses_of_torch())
+@pytest.mark.parametrize("loss", list(losses_of_torch()))
 def test_no_loss_of_torch_gives_a_number_for_shapes_that_it_broadcasts(loss):
     """Only losses of classes do, and rightly so, for classes [B] beside outputs with an axis more."""
     for (shape, of_y), kind in itertools.product(BROADCAST, (whole, floating)):

@@ -176,6 +176,7 @@ def test_a_resume_knows_the_groups_that_were_added():
     again, other = admitting()
     again.optimizer.add_param_group({"params": [other], "lr": 0.07})
     again.load_state_dict(state)
+    assert again.state_dict() == state
     for one, two in ((scheduler, again), (scheduler, again)):
         groups = [[(g["lr"], g["weight_decay"]) for g in s.optimizer.param_groups] for s in (one, two)]
         assert groups[0] == [pytest.approx(pair) for pair in groups[1]]

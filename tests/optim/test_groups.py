@@ -279,3 +279,16 @@ def test_a_group_of_parameters_that_nobody_planned_is_taken_as_it_is():
     assert plan.added({"params": iter([other]), "lr": 0.7, "eps": 1.0}, step=7) == [
         {"params": [other], "lr": 0.7, "eps": 1.0, "name": "from7"}
     ]
+
+
+def test_with_one_lr_for_all_a_later_group_has_that_of_the_plan():
+    net = TinyGPT()
+    plan = Groups(one_lr=True).plan(net, LR, DECAY)
+    [part] = plan.added({"params": net.head.weight, "lr": 7 * LR}, step=3)
+    assert (part["lr"], part["name"]) == (LR, "from3")
+
+
+def test_what_is_frozen_for_good_is_not_to_be_unfrozen():
+    with pytest.raises(ConfigError) as refused:
+        Groups(frozen="head.*", unfreeze={"h*": "2ep"}).split(TinyGPT(), LR)
+    assert str(refused.value.faults[0]).startswith("optimizer.groups.unfreeze=head.")

@@ -96,7 +96,7 @@ def test_by_default_the_fifth_validation_that_is_hardly_better_reduces_to_a_tent
     """Patience 3 after the best one, and better means by more than a ten-thousandth."""
     scheduler = Plateau(optimizer(), flat)
     found = []
-    for value in (2.0, 2.0 * (1 - 1.1e-4), *[2.0 * (1 - 2e-4)] * 4):
+    for value in (2.0, 2.0 * (1 - 1.05e-4), *[2.0 * (1 - 2e-4)] * 4):
         scheduler.observe(value)
         found.append(scheduler.reduction)
     assert found == [1.0] * 5 + [0.1]

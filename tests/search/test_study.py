@@ -3,13 +3,15 @@
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.trial import FrozenTrial
 
 from kasoku.faults import ConfigError
-from kasoku.search.agenda import Drawn
+from kasoku.search.agenda import OPEN, TICKET, Drawn, Ticket
 from kasoku.search.objective import Objective
 from kasoku.search.samplers import make_sampler, method_of
 from kasoku.search.settings import Settings
@@ -112,3 +114,29 @@ def test_bayes_takes_a_gaussian_process_for_numbers_and_tpe_otherwise() -> None:
     assert method("lr=interval(0,1)", "net=a,b") == "tpe"
     assert method("lr=interval(0,1)", n_trials=5000) == "tpe"
     assert method("lr=interval(0,1)", pruner="asha") == "gp"
+
+
+class OneByOne(Drawn):
+    """Knows its next trial only once all others have ended, as a bracket does."""
+
+    def missing(self, trials: Sequence[FrozenTrial]) -> list[Ticket]:
+        busy = any(trial.state in OPEN for trial in trials)
+        return [] if busy or len(trials) >= self.n_trials else [Ticket({}, {TICKET: True})]
+
+
+def test_a_trial_that_is_known_only_now_is_written_and_run(tmp_path: Path) -> None:
+    """Mutants: nothing written while nothing waits; written although something does."""
+    study, _ = open_study("s", open_storage(str(tmp_path / "journal")), OBJECTIVE, ["a=1"])
+    one = open_book(study, OneByOne(3, SPACE))
+    for done in range(3):
+        assert len(one.live()) == done + (done == 0)
+        trial, _ = one.ask()  # type: ignore[misc]
+        assert one.ask() is None
+        one.end(trial, End("completed", "", [0.5]))
+    assert (one.is_complete, len(one.finished()), one.ask()) == (True, 3, None)
+
+
+def test_a_trial_that_never_began_is_silent_from_its_first_moment(tmp_path: Path) -> None:
+    one = book(tmp_path, 2)
+    one.ask()
+    assert one.give_up_lost() == []  # it has two minutes

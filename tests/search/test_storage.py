@@ -14,7 +14,7 @@ from optuna.storages import JournalStorage, RDBStorage
 from optuna.trial import TrialState
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
-from kasoku.faults import ConfigError
+from kasoku.faults import ConfigError, masked
 from kasoku.files import is_running
 from kasoku.search import study
 from kasoku.search.agenda import Drawn, suggest
@@ -67,6 +67,14 @@ def test_postgresql_has_its_present_driver(monkeypatch: pytest.MonkeyPatch, url:
 def test_a_storage_that_cannot_be_opened_is_named_without_its_password(address: str, text: str) -> None:
     with pytest.raises(ConfigError, match=f"sweeper.storage={text}"):
         open_storage(address)
+
+
+def test_a_drivers_error_that_holds_the_password_is_shown_without_it() -> None:
+    """As typed, percent-encoded, or in the query."""
+    with pytest.raises(ConfigError):
+        open_storage("nosuch://me:hunter%402two@host/db?password=swordfish&x=1")
+    told = masked("connection to me:hunter@2two@host or me:hunter%402two@host?password=swordfish failed")
+    assert told == "connection to me:***@host or me:***@host?password=*** failed"
 
 
 def test_an_error_without_words_is_named_by_its_kind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

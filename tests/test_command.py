@@ -25,6 +25,7 @@ def test_the_default_trains_to_97_percent_and_says_where_everything_lies(tmp_pat
     assert "test/acc" in (directory / "train.log").read_text()
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -55,6 +56,7 @@ def test_a_wrong_command_is_answered_in_a_few_lines(tmp_path, arguments, words):
     assert not list(tmp_path.rglob("*")), "a refused run leaves nothing"
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["--cfg", "job"], ["optimzer=sgd"], ["optimizer.lr=-1"]], ids=" ".join
 )
@@ -112,6 +114,7 @@ def test_help_shows_a_folder_of_ones_own_and_what_was_chosen(tmp_path):
     assert "hydra:" not in stands
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_a_checkpoint_and_the_run_goes_on_in_its_directory(tmp_path, signum, code):
     arguments = [*SMALL, "trainer.max_epochs=100000", "hydra.run.dir=run"]

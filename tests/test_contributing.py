@@ -260,6 +260,7 @@ def test_its_row_shows_the_signature_that_is_written(addition):
     assert [ast.unparse(function_of(addition).args).rpartition(" ")[0]] == shown
 
 
+@pytest.mark.proof
 def test_a_schedule_is_drawn(tmp_path):
     tree = copied(tmp_path, SCHEDULE)
     drawn = lrs(tree, SCHEDULE.option, "scheduler.half=5", "warmup.length=0")

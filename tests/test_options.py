@@ -34,7 +34,7 @@ ELSEWHERE = {  # options that need what this test does not have, and the test th
 }
 
 
-@pytest.mark.sample(6)
+@pytest.mark.sample(12)
 @pytest.mark.parametrize(
     "choice",
     [f"{group}={name}" for group in GROUPS for name in options(group) if name not in ELSEWHERE.get(group, set())],

@@ -348,7 +348,7 @@ def here(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.sample(10)
+@pytest.mark.sample(20)
 @pytest.mark.parametrize(("words", "told"), [pytest.param(words, told, id=words) for words, told in TABLE])
 def test_the_answer_names_key_value_and_what_must_hold(here, words, told):
     done = command(*FEW, *shlex.split(words), cwd=here, env={"WANDB_MODE": "offline"})

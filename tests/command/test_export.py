@@ -190,6 +190,7 @@ def test_a_file_that_differs_ends_the_command_with_1_and_is_not_kept(tmp_path):
     assert {path.name for path in (run / "export").iterdir()} == {"state_dict.pt", "config.yaml", "train.log"}
 
 
+@pytest.mark.proof
 def test_batches_of_dicts_and_nets_of_several_inputs_and_outputs(tmp_path):
     words = ["data=own", "data._target_=mine.Dicts", "data.batch_size=20", "batch.y=label", "batch.output=logits"]
     run = trained(tmp_path, *words, "model.net._target_=mine.Two")
@@ -204,6 +205,7 @@ def test_batches_of_dicts_and_nets_of_several_inputs_and_outputs(tmp_path):
     torch.testing.assert_close(torch.as_tensor(found[0]), logits, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.proof
 def test_a_lightning_module_of_ones_own(tmp_path):
     (tmp_path / "conf" / "model").mkdir(parents=True)
     (tmp_path / "conf" / "model" / "lit.yaml").write_text("_target_: mine.Lit\n")
@@ -274,6 +276,7 @@ def test_a_file_with_one_wrong_number_is_caught_and_not_kept(tmp_path, name):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("name", ["onnx", "torch_export"])
 def test_a_program_that_computes_something_else_is_caught_and_not_kept(tmp_path, name):
     if name == "onnx":

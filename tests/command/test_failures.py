@@ -7,6 +7,7 @@ from tests.command.conftest import Kasoku
 OWN = 'mine.py", line '
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("words", "inside", "code"),
     [

@@ -24,6 +24,7 @@ def net() -> nn.Sequential:
     return nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 3))
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("recipe", ["adamw", "fast", ["optimizer=nesterov", "scheduler=step", "warmup=linear"]])
 def test_a_plain_net_is_trained_by_a_recipe(tmp_path, recipe):
     plain = net()
@@ -76,6 +77,7 @@ def test_importing_the_package_imports_no_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.proof
 def test_the_example_runs(tmp_path):
     done = subprocess.run(
         [sys.executable, str(ROOT / "examples" / "library.py")],

@@ -25,6 +25,7 @@ def test_the_keys_of_a_new_net_are_those_of_its_own_signature(kasoku: Kasoku):
     }
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     ("words", "line"),
     [
@@ -56,6 +57,7 @@ def test_what_does_not_fit_the_new_one_is_refused_by_its_key(kasoku: Kasoku, wor
     assert not done.directory.exists()
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     "words",
     [
@@ -115,6 +117,7 @@ def experiment(folder: Path, text: str) -> None:
     (folder / "conf" / "experiment" / "own.yaml").write_text(text)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("sweep", [(), ("-m", "seed=1,2", "hydra.sweep.dir=sweep")], ids=["run", "sweep"])
 def test_a_class_that_a_file_replaces_leaves_no_key_behind(kasoku: Kasoku, tmp_path, sweep):
     experiment(tmp_path, EXPERIMENT)
@@ -150,6 +153,7 @@ def test_a_group_misspelt_in_a_files_defaults_is_named_with_the_file(kasoku: Kas
     assert "did you mean optimizer?" in done.err
 
 
+@pytest.mark.proof
 def test_a_sweep_varies_keys_of_ones_own(kasoku: Kasoku):
     done = kasoku(
         "-m", "model.net._target_=mine.Net", "model.net.hidden=4,5", "trainer.max_steps=2", "hydra.sweep.dir=sweep"

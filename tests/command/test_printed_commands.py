@@ -57,6 +57,7 @@ def test_the_lr_that_was_found(own: Kasoku):
     assert again.returncode == 0, again.stderr
 
 
+@pytest.mark.proof
 def test_going_on_with_an_interrupted_run(own: Kasoku, tmp_path):
     (tmp_path / "stops.py").write_text(
         "import os, signal, pytorch_lightning as pl\n"

@@ -30,6 +30,7 @@ def test_it_trains_at_once_and_reaches_its_target(own):
     assert {"val/acc", "val/f1", "test/f1"} <= result["metrics"].keys()
 
 
+@pytest.mark.proof
 def test_it_sweeps_and_prints_a_command_that_can_be_typed_here(own, monkeypatch):
     monkeypatch.delenv("KASOKU_TRUST", raising=False)
     done = command("-m", "optimizer=adamw,nesterov", *QUICK, "hydra.sweep.dir=sweep", cwd=own)

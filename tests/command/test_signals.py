@@ -62,6 +62,7 @@ def runs_on(group: int) -> bool:
     return True
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("name", ["SIGHUP", "SIGUSR1"])
 def test_a_lost_terminal_and_a_warning_save_and_end_the_run(tmp_path, name):
     signum = getattr(signal, name)
@@ -146,6 +147,7 @@ def test_a_second_signal_ends_at_once(tmp_path):
     assert process.returncode == -signal.SIGINT
 
 
+@pytest.mark.proof
 def test_a_job_of_slurm_is_queued_again_and_goes_on_with_the_same_command(tmp_path):
     """A script stands for scontrol."""
     script = tmp_path / "bin" / "scontrol"

@@ -139,6 +139,7 @@ SIZES = [
 ]
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(("overrides", "size"), SIZES)
 def test_a_net_has_as_many_outputs_as_the_task_needs(tmp_path, overrides, size):
     assert built(tmp_path, "model=mlp", *overrides).net.layers[-1].out_features == size

@@ -186,7 +186,7 @@ def faults_of(text: str, *words: str) -> list[str]:
     return [fault.key for fault in examine(["--config-dir=conf", *words, "experiment=evil"], CONF)]
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(8)
 @pytest.mark.parametrize("name", [*EXPERIMENTS, *FOUND])
 def test_an_experiment_is_refused(name):
     text, key = (EXPERIMENTS | FOUND)[name]
@@ -335,6 +335,7 @@ def test_a_checkpoint_that_has_others_removed_is_refused(trained, stray):
 
 
 # What is meant keeps working
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     "words",
     [

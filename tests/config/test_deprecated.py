@@ -73,6 +73,7 @@ def test_a_file_with_both_or_with_a_place_that_it_cannot_reach_is_refused():
         move(OmegaConf.create({"decay": 0.1}), "optimizer", "mine.yaml", away)
 
 
+@pytest.mark.proof
 def test_the_command_trains_with_the_new_key_and_says_so_once(tmp_path):
     short = [*SMALL, "trainer.max_steps=2"]
     done = kasoku(*short, "optimizer.rate=0.017", "hydra.run.dir=run", cwd=tmp_path)

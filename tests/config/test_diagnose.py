@@ -129,6 +129,7 @@ def test_the_answer_names_the_key_the_value_and_the_way_out(command, parts):
     assert len(text.splitlines()) == 2
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     "command",
     [
@@ -184,6 +185,7 @@ def error_of(*overrides, conf=CONF):
     return caught.value
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     ("override", "part"),
     [
@@ -237,6 +239,7 @@ def mine(tmp_path):
     return write
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("text", "line", "part"),
     [

@@ -47,6 +47,7 @@ def test_a_directory_of_any_name_in_any_quoting(tmp_path: Path, monkeypatch: pyt
         assert (cfg.optimizer._target_, cfg.seed) == ("torch.optim.SGD", 3)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_sweep_of_any_name(tmp_path: Path, name: str):
     (tmp_path / name).mkdir()

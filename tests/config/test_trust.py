@@ -138,6 +138,7 @@ def test_the_environment_adds_packages(my_package, monkeypatch):
     assert distrusted("key", "my_package_2.Net", trusted(CONF))
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     "override",
     [
@@ -187,6 +188,7 @@ def test_a_folder_of_configurations_lends_no_trust(tmp_path, flag):
     }
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     "override",
     [

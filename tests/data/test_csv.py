@@ -212,6 +212,7 @@ KINDS = [
 ]
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(("overrides", "metric"), KINDS)
 def test_the_other_tasks_read_their_targets(tmp_path, overrides, metric):
     names = ["zero", "one", "two"]

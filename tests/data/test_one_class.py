@@ -16,6 +16,7 @@ def refusal(directory: Path, *overrides: str) -> str:
     return str(caught.value)
 
 
+@pytest.mark.proof
 def test_a_folder_of_one_class(tmp_path: Path):
     root = fill(tmp_path / "images", ("ant",))
     said = refusal(tmp_path / "run", "data=image_folder", f"data.root={root}", "data.size=8", "data.batch_size=4")

@@ -101,6 +101,7 @@ CUTS = {
 }
 
 
+@pytest.mark.sample(3)
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", CUTS)
 def test_resumed_batches_are_those_of_the_straight_run(name: str, tmp_path: Path):

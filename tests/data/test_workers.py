@@ -21,6 +21,7 @@ def folder(path: Path) -> Path:
     return path
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("num_workers", [0, 1])
 @pytest.mark.parametrize("cut", [2, pytest.param(5, marks=pytest.mark.proof), pytest.param(8, marks=pytest.mark.proof)])
 def test_a_resumed_run_with_workers_and_dropout_ends_as_the_straight_one(tmp_path: Path, num_workers: int, cut: int):

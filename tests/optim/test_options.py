@@ -69,7 +69,7 @@ def test_trains_the_default_task(name, digits):
     assert (net(held_x).argmax(1) == held_y).float().mean() >= 0.95
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(10)
 @pytest.mark.parametrize("name", OPTIONS)
 def test_goes_on_from_a_file_as_if_it_had_not_stopped(name, digits):
     x, y, *_ = digits

@@ -46,7 +46,7 @@ BAD = [
 ]
 
 
-@pytest.mark.sample(6)
+@pytest.mark.sample(10)
 @pytest.mark.parametrize(("overrides", "words"), BAD, ids=[" ".join(overrides) for overrides, _ in BAD])
 def test_is_answered_before_the_first_trial(sweep: Sweep, overrides: list[str], words: list[str]) -> None:
     swept = sweep(*overrides)
@@ -59,6 +59,7 @@ def test_is_answered_before_the_first_trial(sweep: Sweep, overrides: list[str], 
     assert not (swept.directory / "0").exists()
 
 
+@pytest.mark.proof
 def test_a_metric_that_the_model_lacks_ends_the_sweep(sweep: Sweep) -> None:
     swept = sweep("sweeper=random", LR, "sweeper.metric=val/accc", "sweeper.mode=max", "sweeper.n_trials=30")
     assert swept.code == 2
@@ -66,6 +67,7 @@ def test_a_metric_that_the_model_lacks_ends_the_sweep(sweep: Sweep) -> None:
     assert len(swept.json["trials"]) <= 5
 
 
+@pytest.mark.proof
 def test_a_grid_with_one_wrong_value_says_so_before_the_first_trial_and_runs_the_others(sweep: Sweep) -> None:
     swept = sweep("optimizer.lr=0.1,abc,0.2", "seed=0")
     said = [line.strip() for line in swept.err.splitlines()]

@@ -74,6 +74,7 @@ def test_the_runs_are_the_same_whoever_asks_and_however_much_is_done():
     assert pending(asked, done) == []
 
 
+@pytest.mark.proof
 def test_a_search_of_the_learning_rate_with_two_workers(sweep: Sweep) -> None:
     swept = sweep(*BRACKET, *SHORT)
     assert swept.code == 0, swept.out + swept.err
@@ -90,6 +91,7 @@ def test_a_search_of_the_learning_rate_with_two_workers(sweep: Sweep) -> None:
     assert swept.json["n_trials"] == len(rows)
 
 
+@pytest.mark.proof
 def test_a_schedule_that_does_not_know_the_length_has_whole_runs(sweep: Sweep) -> None:
     swept = sweep(*BRACKET, "scheduler=constant", "sweeper.n_trials=4", "sweeper.metric=val/loss", "sweeper.mode=min")
     assert swept.code == 0, swept.out + swept.err

@@ -128,6 +128,7 @@ def run(method: str, n: int, direction: str = "minimize", prune: bool = True) ->
     return study
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
 def test_the_gaussian_process_finds_the_optimum_of_a_pruned_sweep(direction: str) -> None:
     study = run("gp", 30, direction)

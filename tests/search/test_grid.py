@@ -37,6 +37,7 @@ def test_the_best_is_the_best_of_the_results_and_its_command_is_printed(sweep: S
     assert best["command"] in swept.out
 
 
+@pytest.mark.proof
 def test_a_trial_that_fails_says_why_and_the_others_run(sweep: Sweep) -> None:
     hows = ["raise", "segfault", "killed", "leave", "diverge", "well"]
     swept = sweep(*NET, f"+model.net.how={','.join(hows)}", "sweeper.workers=2")

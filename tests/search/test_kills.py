@@ -38,13 +38,10 @@ VICTIMS = {
 }
 
 
+@pytest.mark.sample(30)
 @pytest.mark.parametrize("victim", VICTIMS)
-@pytest.mark.parametrize(
-    "moment", [pytest.param(n, id=str(n), marks=[pytest.mark.proof] if n else []) for n in range(10)]
-)
+@pytest.mark.parametrize("moment", range(10))
 def test_it_ends_with_exactly_n_trials(sweep: Sweep, tmp_path: Path, victim: str, moment: int) -> None:
-    if moment == 0 and victim != "trial":
-        pytest.skip("one of them is the sample")
     directory = tmp_path / "sweep"
     process = start(directory, *RANDOM, f"sweeper.n_trials={TRIALS}", "sweeper.workers=2")
     wait_until(lambda: bool(running(directory)))

@@ -90,6 +90,7 @@ def test_interrupted(tmp_path: Path) -> None:
     assert states <= {"completed", "interrupted"}  # a trial in its last moments still completes
 
 
+@pytest.mark.proof
 def test_a_finished_sweep_can_be_extended(sweep: Sweep) -> None:
     first = sweep("mode=train", *RANDOM, "sweeper.n_trials=1")
     again = sweep(f"resume={first.directory}", "sweeper.n_trials=2", tiny=False)

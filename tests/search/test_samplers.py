@@ -44,7 +44,7 @@ def trials_of(directory: Path) -> list[FrozenTrial]:
     return optuna.load_study(study_name=name, storage=storage).trials
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(4)
 @pytest.mark.filterwarnings(f"ignore::{ExperimentalWarning.__module__}.{ExperimentalWarning.__name__}")
 @pytest.mark.parametrize(("chosen", "said", "peer"), METHODS, ids=[method[0][0] for method in METHODS])
 def test_a_sweep_runs_the_points_of_its_method(sweep: Sweep, monkeypatch: pytest.MonkeyPatch, chosen, said, peer):

@@ -85,6 +85,7 @@ def test_a_process_that_lives_but_is_silent_is_given_up_and_one_that_is_dead_at_
     assert one.give_up_lost() == [1]
 
 
+@pytest.mark.proof
 def test_a_sweep_gives_a_sign_of_life_of_every_trial_that_runs(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     """Mutant: no beat in `Loop._look_around`: another machine would take a long trial for lost."""
     heard: list[int] = []

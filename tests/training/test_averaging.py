@@ -95,7 +95,7 @@ def plain(tmp_path_factory) -> Weights:
     return watched
 
 
-@pytest.mark.sample(3)
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("name", CLOSED_FORMS)
 def test_the_saved_average_is_the_closed_form_and_training_goes_on_with_the_weights(tmp_path, plain, name):
     """Three epochs of 19 steps; the trained weights are bit for bit those of a run without averaging."""
@@ -152,7 +152,7 @@ def built(directory: Path, *overrides: str):
     return run.module, run.data
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_resumed_run_is_the_straight_run(tmp_path, name):
     """Cut inside an epoch, and again inside a validation while the average stands in the net; statistics included."""

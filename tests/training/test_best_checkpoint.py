@@ -31,7 +31,7 @@ def test_the_best_weights_are_not_the_last(usual):
     assert best["global_step"] == read_result(usual)["best"]["step"] < last["global_step"]
 
 
-@pytest.mark.sample(3)
+@pytest.mark.sample(5)
 @pytest.mark.parametrize(
     "overrides",
     [

@@ -199,7 +199,7 @@ def test_a_folder_that_is_lost_while_it_trains_is_named(tmp_path):
     assert not damage(tmp_path / "run" / "moved" / "last.ckpt")
 
 
-@pytest.mark.parametrize("kills", [pytest.param(4, id="sample"), pytest.param(100, id="all", marks=pytest.mark.proof)])
+@pytest.mark.parametrize("kills", [pytest.param(2, id="sample"), pytest.param(100, id="all", marks=pytest.mark.proof)])
 def test_kills_during_frequent_checkpoints_leave_a_run_that_goes_on(tmp_path, straight, kills):
     """kill -9 at moments that are drawn, with a checkpoint after every step; in the end the run is the straight one."""
     often = ["callbacks.last.every_n_train_steps=1", "callbacks.last.every_n_epochs=null"]

@@ -73,6 +73,7 @@ def test_result_and_samples_are_those_of_the_whole_run(runs: Path, strategy: str
     assert two["best"]["value"] == pytest.approx(one["best"]["value"], abs=1e-5)
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_checkpoints_hold_whole_tensors_of_the_same_names(runs: Path, strategy: str):
     one, two = (torch.load(runs / name / "checkpoints" / "last.ckpt", weights_only=True) for name in ("one", strategy))

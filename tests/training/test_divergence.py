@@ -60,7 +60,7 @@ KINDS = {
 }
 
 
-@pytest.mark.sample(3)
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("words", [(), ("trainer.log_every_n_steps=50",)], ids=["", "a row in 50 steps"])
 def test_the_step_is_named_and_nothing_is_spoilt(tmp_path, caplog, kind, words):

@@ -63,6 +63,7 @@ def python(code: str) -> str:
     return done.stdout
 
 
+@pytest.mark.proof
 def test_the_names_of_lightning_lead_to_pytorch_lightning():
     assert "No module named 'lightning.app'" in python(NAMES)
 

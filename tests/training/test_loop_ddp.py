@@ -27,6 +27,7 @@ def rows(directory: Path, name: str) -> list[tuple[int, float]]:
         return [(int(row["step"]), float(row[name])) for row in csv.DictReader(file) if row[name]]
 
 
+@pytest.mark.proof
 @pytest.mark.sample(9)
 @pytest.mark.parametrize("name", ["train/loss", "val/loss", "test/loss"])
 def test_the_figures_are_those_of_one_process(runs, name):
@@ -41,6 +42,7 @@ def test_the_last_step_alone_is_validated(runs):
         assert results.read(runs / name).steps == 10
 
 
+@pytest.mark.proof
 def test_an_error_on_both_ranks_is_short(tmp_path):
     (tmp_path / "mine.py").write_text(
         "import torch\n"

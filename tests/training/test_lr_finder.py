@@ -93,7 +93,7 @@ OPTIMIZERS = [
 ]
 
 
-@pytest.mark.sample(3)
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("overrides", OPTIMIZERS, ids=lambda overrides: overrides[0].split("=")[1])
 def test_training_at_auto_is_bit_for_bit_the_training_at_that_number(run, capsys, overrides):
     auto = run(*overrides, "optimizer.lr=auto", *SHORT, *EPOCHS, name="auto")

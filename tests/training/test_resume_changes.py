@@ -142,7 +142,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(9)
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_refused_resume_changes_no_file(tmp_path: Path, name: str):
     first, changed, words = REFUSED[name]

@@ -27,6 +27,7 @@ def test_the_parts_add_up_to_all_seconds(tmp_path):
     assert all(result.spent[part] > 0 for part in ("start-up", "data", "steps", "validation", "checkpoints", "test"))
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("hook", "part", "times"),
     [

@@ -82,7 +82,7 @@ LINES = [
 ]
 
 
-@pytest.mark.sample(5)
+@pytest.mark.sample(9)
 @pytest.mark.parametrize("overrides", LINES)
 def test_a_line_is_found(tmp_path, overrides):
     """With outputs and targets crossed, as by broadcasting, the loss would stay at the variance of y, about 1.2."""

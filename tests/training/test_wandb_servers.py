@@ -96,6 +96,7 @@ def cases():
         yield pytest.param(name, marks=[*marks, *([] if name in EACH_TIME else [pytest.mark.proof])], id=name)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("name", list(cases()))
 def test_the_run_is_that_without_wandb(name, tmp_path, plain):
     server, words, env, says, folders = CASES[name]

@@ -69,7 +69,7 @@ def _check_runs(race: dict[str, Any], directory: Path) -> None:
     assert all(strategy["tuning_steps"] <= 2 * 20 for strategy in race["strategies"].values())
 
 
-@pytest.mark.sample(5)
+@pytest.mark.sample(8)
 @pytest.mark.parametrize(
     ("lines", "words"),
     [

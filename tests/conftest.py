@@ -7,7 +7,7 @@ import os
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from tests.forked import Forks
 
 ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"
+COUNTED, LISTED = "counted", "listed"
 SMALL = ("model=mlp", "trainer=cpu", "logger=none")  # trains an epoch in a fraction of a second
 
 # A deadline is a wall-clock assertion. A landing must not depend on the luck of the draw; all other runs look further.
@@ -82,6 +83,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if seen[test] % sample.args[0]:
                 item.add_marker(pytest.mark.proof)
             seen[test] += 1
+
+
+@pytest.fixture
+def counted(record_property: Callable[[str, object], None]) -> Callable[..., None]:
+    """counted("attacks refused"), or ("kills survived", 100): the sum over all tests stands at the end of the run."""
+    return lambda what, number=1: record_property(COUNTED, (what, number))
+
+
+@pytest.fixture
+def listed(record_property: Callable[[str, object], None]) -> Callable[[str, str], None]:
+    """listed("W&B, a run each", line): the lines of all tests stand under the title at the end of the run."""
+    return lambda title, line: record_property(LISTED, (title, line))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    passed = terminalreporter.stats.get("passed", [])
+    found = [(kind, *value) for report in passed for kind, value in report.user_properties if kind in (COUNTED, LISTED)]
+    for title in dict.fromkeys(title for kind, title, _ in found if kind == LISTED):
+        lines = [line for _, of, line in found if of == title]
+        terminalreporter.write_line("\n  ".join([f"{title}:", *lines]))
+    for what in dict.fromkeys(what for kind, what, _ in found if kind == COUNTED):
+        terminalreporter.write_line(f"{what}: {sum(number for _, of, number in found if of == what)}")
 
 
 @pytest.fixture(autouse=True)

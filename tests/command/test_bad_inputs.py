@@ -350,13 +350,14 @@ def here(tmp_path: Path) -> Path:
 
 @pytest.mark.sample(20)
 @pytest.mark.parametrize(("words", "told"), [pytest.param(words, told, id=words) for words, told in TABLE])
-def test_the_answer_names_key_value_and_what_must_hold(here, words, told):
+def test_the_answer_names_key_value_and_what_must_hold(here, words, told, counted):
     done = command(*FEW, *shlex.split(words), cwd=here, env={"WANDB_MODE": "offline"})
     lines = done.stderr.strip().splitlines()
     assert (done.returncode, len(lines) <= 12, "Traceback" in done.stderr) == (2, True, False), done.stderr
     assert lines[0].startswith("wrong configuration")
     assert told in done.stderr
     assert not (here / "runs").exists()
+    counted("bad inputs answered")
 
 
 def test_the_present_folder_stays_when_a_refused_run_gives_its_own_back(tmp_path):

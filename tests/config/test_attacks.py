@@ -22,7 +22,6 @@ from tests.conftest import CONF, command
 
 TRUSTED = trusted(CONF)
 SMALL = ("model=mlp", "trainer=cpu", "logger=csv", "trainer.max_epochs=1", "data.batch_size=512")
-refused: list[str] = []
 
 
 @pytest.fixture(autouse=True)
@@ -188,17 +187,17 @@ def faults_of(text: str, *words: str) -> list[str]:
 
 @pytest.mark.sample(8)
 @pytest.mark.parametrize("name", [*EXPERIMENTS, *FOUND])
-def test_an_experiment_is_refused(name):
+def test_an_experiment_is_refused(name, counted):
     text, key = (EXPERIMENTS | FOUND)[name]
     assert key in faults_of(text)
-    refused.append(name)
+    counted("attacks refused")
 
 
 @pytest.mark.parametrize("name", SWEEPS)
-def test_an_experiment_of_a_sweep_is_refused(name):
+def test_an_experiment_of_a_sweep_is_refused(name, counted):
     text, key = SWEEPS[name]
     assert key in faults_of(text, "-m", "seed=0,1")
-    refused.append(name)
+    counted("attacks refused")
 
 
 CALLED = [
@@ -216,10 +215,10 @@ CALLED = [
 
 
 @pytest.mark.parametrize("name", CALLED)
-def test_methods_and_functions_that_act_are_not_called(name):
+def test_methods_and_functions_that_act_are_not_called(name, counted):
     with pytest.raises(ConfigError):
         locate("key", name, (*TRUSTED, "hydra.experimental.callbacks"))
-    refused.append(name)
+    counted("attacks refused")
 
 
 @pytest.mark.parametrize("name", ["kasoku.training.pictures.draw_schedule", "torch.nn.Embedding.from_pretrained"])
@@ -230,13 +229,13 @@ def test_an_exact_name_is_trusted_as_it_is(name):
 
 
 # Folders of configurations
-def test_a_folder_that_has_a_package_imported_is_refused():
+def test_a_folder_that_has_a_package_imported_is_refused(counted):
     Path("conf").mkdir()
     root = (CONF / "train.yaml").read_text()
     (Path("conf") / "train.yaml").write_text(f"{root}  searchpath: [pkg://this]\n")
     for flag in ("--config-dir=conf", f"--config-path={Path('conf').absolute()}"):
         assert "hydra.searchpath" in [fault.key for fault in examine([flag], CONF)]
-    refused.append("a package imported for its configurations")
+    counted("attacks refused")
 
 
 # Directories of runs and sweeps
@@ -282,22 +281,22 @@ def make(stored: Stored) -> None:
 
 @pytest.mark.parametrize("flags", [[], ["-m"]], ids=["run", "sweep"])
 @pytest.mark.parametrize("name", STORED)
-def test_a_directory_from_somebody_else_is_refused(name, flags):
+def test_a_directory_from_somebody_else_is_refused(name, flags, counted):
     make(STORED[name])
     before = sorted(map(str, Path().rglob("*")))
     done = command(*flags, "resume=run", cwd=Path.cwd())
     assert (done.returncode, STORED[name].says in done.stderr) == (2, True), done.stderr
     assert "Traceback" not in done.stderr
     assert sorted(map(str, Path().rglob("*"))) == before
-    refused.append(f"{name} ({' '.join(flags) or 'run'})")
+    counted("attacks refused")
 
 
-def test_a_pipe_in_the_place_of_a_file_is_not_waited_for():
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(counted):
     make(Stored([], ""))
     os.mkfifo("run/train.log")
     done = command("resume=run", cwd=Path.cwd())
     assert (done.returncode, "is neither a file nor a folder" in done.stderr) == (2, True), done.stderr
-    refused.append("a pipe")
+    counted("attacks refused")
 
 
 @pytest.mark.parametrize("words", [["--experimental-rerun=x.pickle"], ["-m", "--experimental-rerun=x.pickle"]])
@@ -315,7 +314,7 @@ def trained(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("stray", ["{folder}/checkpoints/../../victim", "../victim", "memory://victim"])
-def test_a_checkpoint_that_has_others_removed_is_refused(trained, stray):
+def test_a_checkpoint_that_has_others_removed_is_refused(trained, stray, counted):
     shutil.copytree(trained, "run")
     Path("victim").mkdir()
     (Path("victim") / "kept").write_text("")
@@ -331,7 +330,7 @@ def test_a_checkpoint_that_has_others_removed_is_refused(trained, stray):
     done = command("resume=run", "trainer.max_epochs=2", cwd=Path.cwd())
     assert (Path("victim") / "kept").exists()
     assert (done.returncode, "which leads out of it" in done.stderr) == (2, True), done.stderr
-    refused.append(f"a checkpoint that names {stray}")
+    counted("attacks refused")
 
 
 # What is meant keeps working
@@ -395,7 +394,7 @@ def test_what_was_said_when_the_run_began_is_said_again_at_its_resume(trained):
 
 
 # A sweep's trials
-def test_a_trial_is_judged_before_it_acts():
+def test_a_trial_is_judged_before_it_acts(counted):
     """One of two experiments is from somebody else: its trial is refused, the other one runs."""
     folder = Path("conf") / "experiment"
     folder.mkdir(parents=True)
@@ -407,9 +406,4 @@ def test_a_trial_is_judged_before_it_acts():
     assert (done.returncode, states["experiment=good"]["state"]) == (0, "completed"), done.stderr
     assert states["experiment=evil"]["state"] == "failed"
     assert "hydra.callbacks.x._target_=os.system: is not trusted" in states["experiment=evil"]["reason"]
-    refused.append("a sweep's second experiment")
-
-
-def test_how_many_attacks_were_refused(capsys):
-    with capsys.disabled():
-        print(f"\n{len(refused)} attacks refused, {len(set(refused))} of them different")
+    counted("attacks refused")

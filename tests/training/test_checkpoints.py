@@ -200,7 +200,7 @@ def test_a_folder_that_is_lost_while_it_trains_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("kills", [pytest.param(2, id="sample"), pytest.param(100, id="all", marks=pytest.mark.proof)])
-def test_kills_during_frequent_checkpoints_leave_a_run_that_goes_on(tmp_path, straight, kills):
+def test_kills_during_frequent_checkpoints_leave_a_run_that_goes_on(tmp_path, straight, kills, counted):
     """kill -9 at moments that are drawn, with a checkpoint after every step; in the end the run is the straight one."""
     often = ["callbacks.last.every_n_train_steps=1", "callbacks.last.every_n_epochs=null"]
     draw, survived, count = random.Random(0), 0, 0
@@ -220,4 +220,4 @@ def test_kills_during_frequent_checkpoints_leave_a_run_that_goes_on(tmp_path, st
         assert done.returncode == 0 or "has finished" in done.stderr, done.stderr
         assert same_end(directory, straight)
         assert not list(directory.rglob("*.part"))
-    print(f"{survived} of {survived} kills survived")
+    counted("kills survived", survived)

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import random
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -95,32 +95,30 @@ def outcomes(pool: Executor, jobs: Sequence[Job], folder: Path) -> list[Outcome]
     return list(itertools.chain.from_iterable(run.result() for run in runs))
 
 
-def tell(found: Sequence[Outcome], capsys: pytest.CaptureFixture[str]) -> None:
-    """Say how many cuts were tried and left nothing different; fail with the first difference of each of the others."""
+def check(found: Sequence[Outcome], counted: Callable[..., None]) -> None:
+    """Count the cuts that left nothing different; fail with the first difference of each of the others."""
     different = [str(outcome) for outcome in found if outcome.difference]
-    late = sum(not outcome.was_cut for outcome in found)
-    with capsys.disabled():
-        same = len(found) - len(different)
-        print(f"\ncuts: {len(found)} tried ({late} of them after the last step), {same} identical")
-    assert not different, "\n".join(different)
+    assert not different, f"{len(different)} of {len(found)}\n" + "\n".join(different)
+    counted("cuts identical", len(found))
+    counted("of them after the last step", sum(not outcome.was_cut for outcome in found))
 
 
-def test_a_sample_of_cuts(pool: Executor, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_sample_of_cuts(pool: Executor, tmp_path: Path, counted: Callable[..., None]):
     rng = random.Random(SEED)
     rich = small(*RICH, *PLATEAU)
     jobs = [(rich, tuple(map(Cut, rng.sample(range(CALLS), 8)))), *drawn(16, 2)]
-    tell(outcomes(pool, jobs, tmp_path), capsys)
+    check(outcomes(pool, jobs, tmp_path), counted)
 
 
 @pytest.mark.proof
-def test_every_cut(pool: Executor, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_every_cut(pool: Executor, tmp_path: Path, counted: Callable[..., None]):
     """A signal in every call of a hook of a run, a kill in those after its first step, and a draw of 90 other runs."""
     terminated = [Cut(number) for number in range(CALLS)]
     killed = [Cut(number, signal.SIGKILL) for number in range(KILLS)]
     jobs = [(small(*RICH, *PLATEAU), tuple(terminated[i::2])) for i in range(2)]
     jobs += [(small(*RICH, *PLATEAU, *EACH_STEP), tuple(killed[i::2])) for i in range(2)]
     found = outcomes(pool, [*jobs, *drawn(90, 3)], tmp_path)
-    tell(found, capsys)
+    check(found, counted)
     assert len({path.read_text() for path in tmp_path.glob("[0-3]/straight.calls")}) == 1
     assert len((tmp_path / "0" / "straight.calls").read_text().splitlines()) == CALLS
 

@@ -49,7 +49,6 @@ class Harm(pl.Callback):
 RUN = ("model=mlp", "trainer=cpu", "trainer.max_epochs=2", "trainer.log_every_n_steps=1", "logger=wandb")
 QUICK = "logger.wandb.patience=3"
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for W&B's process in /proc")
-rows: list[str] = []
 
 # case -> server, words, environment, what is said, folders that `wandb sync` is told
 CASES = {
@@ -96,9 +95,8 @@ def cases():
         yield pytest.param(name, marks=[*marks, *([] if name in EACH_TIME else [pytest.mark.proof])], id=name)
 
 
-@pytest.mark.sample(3)
 @pytest.mark.parametrize("name", list(cases()))
-def test_the_run_is_that_without_wandb(name, tmp_path, plain):
+def test_the_run_is_that_without_wandb(name, tmp_path, plain, listed):
     server, words, env, says, folders = CASES[name]
     (tmp_path / "sick.py").write_text(SICK)
     if name == "its folder is a file":
@@ -113,9 +111,8 @@ def test_the_run_is_that_without_wandb(name, tmp_path, plain):
     seconds = time.monotonic() - started
     text = done.stdout + done.stderr
     synced = re.findall(r"wandb sync (.*)", text)
-    rows.append(
-        f"{name:24} exit code {done.returncode}  {seconds:5.1f} s  {' '.join(re.findall(says, text)[:1]) or '-'}"
-    )
+    told = " ".join(re.findall(says, text)[:1]) or "-"
+    listed("W&B, a run each", f"{name:24} exit code {done.returncode}  {seconds:5.1f} s  {told}")
     result = results.read(tmp_path / "run")
     assert (done.returncode, result.status, result.metrics) == (0, "completed", plain.metrics)
     assert re.search(says, text), text
@@ -164,8 +161,3 @@ def test_what_wandb_would_refuse_is_refused_before_the_run_begins(tmp_path, word
     done = command(*RUN, words, "hydra.run.dir=run", cwd=tmp_path)
     assert (done.returncode, fault in done.stderr) == (2, True), done.stderr
     assert not (tmp_path / "run").exists()
-
-
-def test_the_table_of_the_runs(capsys):
-    with capsys.disabled():
-        print("\nW&B, a run each:", *rows, sep="\n  ")

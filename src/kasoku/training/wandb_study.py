@@ -60,7 +60,8 @@ def _leave(study: studies.Study, settings: Mapping[str, Any]) -> None:
 def summary(study: studies.Study) -> dict[str, Any]:
     """Of a race ratio, low, high, hits, n, p and the sentence of each challenger; of a sweep its best.
 
-    A race with one challenger has them without the challenger's name too. What is not finite is left out.
+    The soonest one's stand there without its name too, which is under `strategy`: a chart of several races has one key
+    for all of them. What is not finite is left out.
     """
     if not study.race:
         best = (study.bests or [{}])[0]
@@ -69,8 +70,9 @@ def summary(study: studies.Study) -> dict[str, Any]:
         return {name: value for name, value in found.items() if value is not None}
     verdict = study.race.get("verdict") or []
     found = {f"{v['strategy']}/{name}": v.get(name) for v in verdict for name in (*FIGURES, "sentence")}
-    if len(verdict) == 1:
-        found |= {name: verdict[0].get(name) for name in (*FIGURES, "sentence")}
+    if verdict:
+        soonest = max(verdict, key=lambda entry: entry.get("ratio") or 0.0)
+        found |= {name: soonest.get(name) for name in ("strategy", *FIGURES, "sentence")}
     return {name: value for name, value in found.items() if value is not None}
 
 

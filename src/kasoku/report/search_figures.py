@@ -65,7 +65,7 @@ class _Recorded(BaseImportanceEvaluator):
 
 @dataclass(frozen=True)
 class Searched:
-    """What a search asked: its `metrics`, their `modes` (min or max), and the `trials` as sweep.json has them."""
+    """A search: its `metrics`, their `modes` (min or max), and the `trials` as sweep.json has them."""
 
     metrics: Sequence[str]
     modes: Sequence[str]

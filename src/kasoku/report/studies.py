@@ -40,7 +40,7 @@ class Study:
 
     @property
     def metrics(self) -> list[str]:
-        """What was searched for."""
+        """The objectives by their names."""
         metric = (self.sweep.get("settings") or {}).get("metric") or "value"
         return list(metric) if isinstance(metric, list) else [metric]
 

@@ -123,6 +123,12 @@ def test_a_row_has_the_values_of_several_objectives(tmp_path):
     assert {"val/loss", "score"} <= set(data["columns"])
 
 
+def test_an_objective_that_is_the_target_has_one_column(tmp_path):
+    a_sweep(tmp_path, [(0.1, 3.0), (0.2, 2.0)], ["val/acc", "score"], ["max", "max"], optimizer__lr=[0.1, 0.2])
+    columns = content.gather([tmp_path])["columns"]
+    assert ("val/acc" in columns, "score" in columns) == (False, True)
+
+
 def test_why_there_are_no_importances_is_said(tmp_path):
     a_sweep(tmp_path, [0.1, 0.3, 0.2], states={1: "pruned"}, optimizer__lr=[0.1, 0.2, 0.3])
     notes = content.gather([tmp_path])["studies"][0]["notes"]

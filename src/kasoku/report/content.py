@@ -34,9 +34,10 @@ def gather(folders: Sequence[Path]) -> Data:
     most = min(MOST, max(LEAST, POINTS // len(runs)))
     number = {id(run): i for i, run in enumerate(ordered)}
     shown = [_run(run, trials.get(run.directory.resolve()), most) for run in ordered]
+    asked = _further(found, table)
     of_each = [[shown[number[id(run)]] for run in row.runs] for row in table]
     cells = [
-        row.cells() | _of_race(own, found) | _of_search(own, found) for row, own in zip(table, of_each, strict=True)
+        row.cells() | _of_race(own, found) | _of_search(own, asked) for row, own in zip(table, of_each, strict=True)
     ]
     return finite(
         {
@@ -103,9 +104,14 @@ def _of_race(runs: Sequence[Data], found: Sequence[Study]) -> Data:
     return {"strategy": runs[0]["strategy"] or "", "phase": telling[0] if telling else ""}
 
 
-def _of_search(runs: Sequence[Data], found: Sequence[Study]) -> Data:
-    """The values of a row where a sweep had several objectives: medians over its runs."""
+def _further(found: Sequence[Study], table: Sequence[Row]) -> list[str]:
+    """The objectives of sweeps for several, but for what the table has anyhow: the metric of all its targets."""
     asked = dict.fromkeys(metric for study in found if len(study.metrics) > 1 for metric in study.metrics)
+    return [metric for metric in asked if {row.metric for row in table} != {metric}]
+
+
+def _of_search(runs: Sequence[Data], asked: Sequence[str]) -> Data:
+    """The values of a row where a sweep had several objectives: medians over its runs."""
     known = {name: [run["values"][name] for run in runs if run["values"].get(name) is not None] for name in asked}
     return {name: statistics.median(values) if values else None for name, values in known.items()}
 

@@ -260,6 +260,9 @@ const hover = trial => `trial ${trial.number}, ${plain(trial.state)}: ${(trial.v
 const SYMBOLS = ["circle", "diamond", "square", "triangle-up", "cross", "star", "hexagon", "pentagon"];
 const LEGEND_BELOW = {y: -.2, yanchor: "top"};
 
+// The ticks of a log axis over so many decades: each, or 1, 2 and 5 of them.
+const decades = span => span < 2 ? {dtick: "D2"} : {dtick: Math.ceil(span / 6), exponentformat: "power"};
+
 // Which trial a point is, where Optuna says it: by the axis of the history, by the colour of the others.
 function say_trials(study, trace, numbers) {
   const trials = new Map(study.trials.map(trial => [trial.number, trial]));
@@ -287,14 +290,14 @@ const DRAW = {
     plot(place, traces, {...more, showlegend: true});
   },
   contour(place, study, {data: traces, layout: more}) {
-    for (const key of ["xaxis", "yaxis"]) if (more[key].type === "log") Object.assign(more[key], {dtick: 1, exponentformat: "power"});
+    for (const key of ["xaxis", "yaxis"]) if (more[key].type === "log") Object.assign(more[key], decades(more[key].range[1] - more[key].range[0]));
     traces[0].colorbar = {...traces[0].colorbar, thickness: 14, outlinewidth: 0};
     for (const trace of traces.slice(1)) trace.hovertemplate = `${more.xaxis.title.text} %{x:.3~g}<br>${more.yaxis.title.text} %{y:.3~g}<extra></extra>`;
     plot(place, traces, more);
   },
   parallel(place, study, {data: traces, layout: more}) {
     const axes = more.xaxis.tickvals.length, below = traces.some(trace => trace.showlegend);
-    if (narrow(place.parentNode)) { place.style.minWidth = `${6 * axes}rem`; place.parentNode.tabIndex = 0; }
+    if (narrow(place.parentNode)) { place.style.minWidth = `${7.5 * axes}rem`; place.parentNode.tabIndex = 0; }
     place.style.height = "25rem";
     for (const trace of traces) {
       if (trace.marker?.colorbar) trace.marker.colorbar = {...trace.marker.colorbar, thickness: 14, outlinewidth: 0};
@@ -303,7 +306,7 @@ const DRAW = {
     }
     for (const word of more.annotations) word.bgcolor = css("--back");
     plot(place, traces, {...more, showlegend: below, legend: LEGEND_BELOW, margin: {l: 15, r: 15, t: 20, b: 60},
-      xaxis: {...more.xaxis, range: [-.6, axes - .8], tickangle: 0, ticktext: more.xaxis.ticktext.map(text => text.replace(/\./g, ".<br>"))}});
+      xaxis: {...more.xaxis, range: [-.6, axes - .8], tickangle: 0, ticktext: more.xaxis.ticktext.map(text => text.replace(/[._]/g, "$&<br>"))}});
   },
   slices(place, study, {data: traces, layout: more}) {
     const keys = Object.keys(more).filter(key => key.startsWith("xaxis"));
@@ -312,7 +315,8 @@ const DRAW = {
     place.style.height = `${Math.max(18, 15 * down)}rem`;
     keys.forEach((key, at) => {
       const {title, type, categoryorder, categoryarray} = more[key], y = key.replace("x", "y");
-      more[key] = {title, type, categoryorder, categoryarray, ...(type === "log" ? {dtick: 1, exponentformat: "power"} : {})};
+      const values = traces.filter(trace => (trace.xaxis || "x") === key.replace("axis", "")).flatMap(trace => trace.x);
+      more[key] = {title, type, categoryorder, categoryarray, ...(type === "log" ? decades(Math.log10(Math.max(...values) / Math.min(...values))) : {})};
       more[y] = {title: at % across ? undefined : more.yaxis.title, ...(at ? {matches: "y"} : {})};
     });
     for (const trace of traces) {

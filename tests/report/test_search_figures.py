@@ -61,7 +61,7 @@ SIX = (0.1, 0.2, 0.5, 0.4, 0.3, 0.6)
         ),
         pytest.param(trials(*SIX, on=[True, False, None, 1, "x", 2.5]), USUAL, id="of all kinds"),
         pytest.param(
-            trials(*SIX, lr=LRS, wd=[None, None, 1, 2, 3, None]),
+            trials(*SIX, lr=LRS, wd=[None, None, 0.1, 0.2, 0.3, None]),
             ["contour", *USUAL],
             id="a parameter that some lack",
         ),
@@ -109,8 +109,16 @@ def test_the_importances_are_those_that_the_sweep_said():
 
 
 def test_a_number_over_more_than_a_decade_has_a_log_scale():
-    axes = named(drawn(trials(*SIX, a=LRS, b=[1, 2, 3, 4, 5, 6])), "slices")["layout"]
+    axes = named(drawn(trials(*SIX, a=LRS, b=[1.5, 2, 3, 4, 5, 6])), "slices")["layout"]
     assert (axes["xaxis"]["type"], axes["xaxis2"].get("type")) == ("log", None)
+
+
+def test_a_few_whole_numbers_have_each_their_place():
+    found = trials(*SIX, lr=LRS, hidden=[16, 64, 256, 16, 64, 256])
+    figures = drawn(found)
+    assert named(figures, "slices")["layout"]["xaxis"]["categoryarray"] == ["16", "64", "256"]
+    ticks = [(word["x"], word["text"]) for word in named(figures, "parallel")["layout"]["annotations"]]
+    assert [text for axis, text in ticks if axis == 1] == ["16", "64", "256"]
 
 
 def test_no_name_and_no_value_is_markup():

@@ -260,8 +260,13 @@ const hover = trial => `trial ${trial.number}, ${plain(trial.state)}: ${(trial.v
 const SYMBOLS = ["circle", "diamond", "square", "triangle-up", "cross", "star", "hexagon", "pentagon"];
 const LEGEND_BELOW = {y: -.2, yanchor: "top"};
 
-// The ticks of a log axis over so many decades: each, or 1, 2 and 5 of them.
-const decades = span => span < 2 ? {dtick: "D2"} : {dtick: Math.ceil(span / 6), exponentformat: "power"};
+// The ticks of a log axis: powers of ten, or over less than two of them 1, 2 and 5 of each.
+function decades(low, high) {
+  const first = Math.floor(Math.log10(low)), span = Math.log10(high / low);
+  if (span >= 2) return {dtick: Math.ceil(span / 6), exponentformat: "power"};
+  const ticks = [0, 1, 2].flatMap(i => [1, 2, 5].map(each => each * 10 ** (first + i))).filter(at => at >= low * .9 && at <= high * 1.1);
+  return {tickvals: ticks, ticktext: ticks.map(short)};
+}
 
 // Which trial a point is, where Optuna says it: by the axis of the history, by the colour of the others.
 function say_trials(study, trace, numbers) {
@@ -290,7 +295,7 @@ const DRAW = {
     plot(place, traces, {...more, showlegend: true});
   },
   contour(place, study, {data: traces, layout: more}) {
-    for (const key of ["xaxis", "yaxis"]) if (more[key].type === "log") Object.assign(more[key], decades(more[key].range[1] - more[key].range[0]));
+    for (const key of ["xaxis", "yaxis"]) if (more[key].type === "log") Object.assign(more[key], decades(...more[key].range.map(at => 10 ** at)));
     traces[0].colorbar = {...traces[0].colorbar, thickness: 14, outlinewidth: 0};
     for (const trace of traces.slice(1)) trace.hovertemplate = `${more.xaxis.title.text} %{x:.3~g}<br>${more.yaxis.title.text} %{y:.3~g}<extra></extra>`;
     plot(place, traces, more);
@@ -316,7 +321,7 @@ const DRAW = {
     keys.forEach((key, at) => {
       const {title, type, categoryorder, categoryarray} = more[key], y = key.replace("x", "y");
       const values = traces.filter(trace => (trace.xaxis || "x") === key.replace("axis", "")).flatMap(trace => trace.x);
-      more[key] = {title, type, categoryorder, categoryarray, ...(type === "log" ? decades(Math.log10(Math.max(...values) / Math.min(...values))) : {})};
+      more[key] = {title, type, categoryorder, categoryarray, ...(type === "log" ? decades(Math.min(...values), Math.max(...values)) : {})};
       more[y] = {title: at % across ? undefined : more.yaxis.title, ...(at ? {matches: "y"} : {})};
     });
     for (const trace of traces) {

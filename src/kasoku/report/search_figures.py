@@ -35,6 +35,7 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)  # Optuna's word on a study w
 log = logging.getLogger("kasoku")
 
 WIDE = 10  # greatest by least value of a parameter, from where on it is drawn on a log scale
+FEW = 5  # whole numbers that are choices, each with its place on an axis
 MOST = 100  # trials of a contour: it is a square of as many values
 ASIDE = ("strategy", "phase")  # of a race's trial, what is no parameter of the run
 LEFT = ("template", "title", "width", "plot_bgcolor")  # parts of a layout that are the page's own
@@ -237,6 +238,8 @@ def _numbered(trials: Sequence[Trial]) -> Iterator[Trial]:
 
 
 def _distribution(values: Sequence[Any]) -> BaseDistribution:
+    if _are_choices(values):
+        return CategoricalDistribution(sorted(set(values)))
     if all(map(_is_number, values)):
         low, high = min(values), max(values)
         return FloatDistribution(low, high, log=low > 0 and high / low > WIDE)
@@ -244,7 +247,13 @@ def _distribution(values: Sequence[Any]) -> BaseDistribution:
 
 
 def _as_drawn(value: Any, scale: BaseDistribution) -> Any:
-    return _word(value) if isinstance(scale, CategoricalDistribution) else float(value)
+    if isinstance(scale, CategoricalDistribution):
+        return value if value in scale.choices else _word(value)
+    return float(value)
+
+
+def _are_choices(values: Sequence[Any]) -> bool:
+    return all(isinstance(value, int) and not isinstance(value, bool) for value in values) and len(set(values)) <= FEW
 
 
 def _word(value: Any) -> _Word:
@@ -258,7 +267,7 @@ def _is_number(value: Any) -> bool:
 def _is_measured(searched: Searched, name: str) -> bool:
     """True for a number with as many values as a surface needs."""
     values = searched.drawn(name)
-    return all(map(_is_number, values)) and len(set(values)) > 2
+    return all(map(_is_number, values)) and len(set(values)) > 2 and not _are_choices(values)
 
 
 def _last(name: str) -> str:

@@ -103,9 +103,13 @@ def test_trials_keep_their_numbers_and_those_ended_early_are_told_apart():
 
 
 def test_the_importances_are_those_that_the_sweep_said():
-    figures = drawn(trials(*SIX, lr=LRS, wd=LRS[::-1]), importance={"wd": 0.75, "lr": 0.25})
+    shares = {"b (adamw)": 0.5, "c": 0.25, "b (sgd)": 0.125, "a": 0.125}  # (adamw): of the trials with it alone
+    figures = drawn(trials(*SIX, a=LRS, b=LRS[::-1], c=LRS[1:] + LRS[:1]), importance=shares)
     (bars,) = named(figures, "importance")["data"]
-    assert dict(zip(bars["y"], bars["x"], strict=True)) == {"wd": 0.75, "lr": 0.25}
+    assert dict(zip(bars["y"], bars["x"], strict=True)) == shares
+    assert bars["y"][-1] == "b (adamw)"  # the greatest on top
+    axes = named(figures, "contour")["layout"]
+    assert {axes["xaxis"]["title"]["text"], axes["yaxis"]["title"]["text"]} == {"b", "c"}
 
 
 def test_a_number_over_more_than_a_decade_has_a_log_scale():

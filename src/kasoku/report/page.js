@@ -278,7 +278,7 @@ function say_trials(study, trace, numbers) {
 const DRAW = {
   importance(place, study, {data: traces, layout: more}) {
     place.style.height = `${6 + 2 * traces[0].y.length}rem`;
-    traces[0].marker = {color: colour(0)};
+    Object.assign(traces[0], {marker: {color: colour(0)}, hoverinfo: "skip", hovertemplate: null});
     plot(place, traces, {...more, yaxis: {ticksuffix: "  ", showgrid: false}, showlegend: false,
       xaxis: {range: [0, narrow(place) ? 1.5 : 1.1], tickvals: [0, .5, 1]}});
   },

@@ -122,9 +122,8 @@ def sweep(searched: Searched, importance: Mapping[str, float]) -> Iterator[Figur
         return
     study = searched.study()
     if importance:
-        shares = {html.escape(name, quote=False): share for name, share in importance.items()}
         title = "Importance: share of each parameter in how much the trials differ"
-        yield from _drawn("importance", title, partial(plot_param_importances, study, _Recorded(shares)))
+        yield from _drawn("importance", title, partial(_importance, importance))
     if len(searched.metrics) == 2:
         title = "Pareto front: no trial is better in both than one of these"
         yield from _drawn("pareto", title, partial(_front, searched))
@@ -176,6 +175,19 @@ def _parallel(searched: Searched, study: optuna.Study, of: str = "") -> Iterator
             yield figure
 
 
+def _share(importance: Mapping[str, float], name: str) -> float:
+    return sum(share for own, share in importance.items() if own.partition(" (")[0] == name)
+
+
+def _importance(importance: Mapping[str, float]) -> Any:
+    """Drawn of a study of its own: a parameter of one option alone has another name there, `optimizer.lr (adamw)`."""
+    shares = {html.escape(name, quote=False): share for name, share in importance.items()}
+    study = optuna.create_study()
+    scales: dict[str, BaseDistribution] = dict.fromkeys(shares, FloatDistribution(0, 1))
+    study.add_trial(create_trial(value=0.0, params=dict.fromkeys(shares, 0.0), distributions=scales))
+    return plot_param_importances(study, _Recorded(shares))
+
+
 def _front(searched: Searched) -> Any:
     names = [html.escape(metric, quote=False) for metric in searched.metrics]
     figure = plot_pareto_front(searched.study(told_apart=False), target_names=names)
@@ -196,7 +208,7 @@ def _slices(searched: Searched, of: str, importance: Mapping[str, float]) -> Ite
         alike = searched.study(told_apart=False)  # those with a broken constraint would lack in a slice of words
         title = "Slices: each parameter against the value"
         yield from _drawn("slices", title, partial(plot_slice, alike, target_name=searched.name), of)
-    ranked = sorted(searched.varied, key=lambda name: -importance.get(name, 0.0))
+    ranked = sorted(searched.varied, key=lambda name: -_share(importance, name))
     numbers = [name for name in ranked if _is_measured(searched, name)]
     if len(numbers) > 1 and 3 < len(searched.told) <= MOST:
         pair = [html.escape(name, quote=False) for name in numbers[:2]]

@@ -120,7 +120,7 @@ function layout(more) {
   };
   for (const key of Object.keys(made).filter(key => /^[xy]axis\d*$/.test(key))) made[key] = {...axis, ...made[key]};
   for (const key of ["xaxis", "yaxis"]) made[key] = made[key] || axis;
-  for (const key of Object.keys(made)) if (made[key]?.title?.text) made[key].title.font = {size: 13};
+  for (const key of Object.keys(made)) if (made[key]?.title?.text) Object.assign(made[key].title, {font: {size: 13}, standoff: 8});
   return made;
 }
 

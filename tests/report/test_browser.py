@@ -195,6 +195,7 @@ def test_the_figures_of_a_search_are_drawn_for_each_objective(opened, tmp_path):
         place = tab.locator(f"figure:has-text('{figure}') .plot")
         assert place.evaluate("p => p.data.filter(trace => trace.x.length).length") > 0
         assert place.locator("svg.main-svg").count() > 0
+        assert "5 trials over optimizer.lr, optimizer.weight_decay" in place.get_attribute("aria-label")
     assert "val/loss" in texts_drawn(tab, "Values in the order")
     tab.get_by_label("Objective").select_option("score")
     assert "score" in texts_drawn(tab, "Values in the order")

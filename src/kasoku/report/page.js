@@ -227,7 +227,9 @@ function searchFigure(study, name) {
   const all = study.figures.filter(one => one.name === name);
   const chosen = () => all.find(one => !one.of || one.of === view_of[study.name]);
   const shares = name === "importance" ? Object.entries(study.importance).map(([key, share]) => `${key}: ${short2(share)}`) : [];
-  const made = figure(all[0].title, [all[0].title, ...shares].join(". "), place => {
+  const over = [...new Set(study.trials.flatMap(trial => Object.keys(trial.parameters)))].join(", ");
+  const label = [all[0].title, `${study.trials.length} trials over ${over}`, ...shares].join(". ");
+  const made = figure(all[0].title, label, place => {
     const one = chosen();
     made.hidden = !one;
     if (one) DRAW[name](place, study, themed(structuredClone(one)));

@@ -605,7 +605,10 @@ async function start() {
   document.getElementById("theme").addEventListener("click", () => { setTheme(root.dataset.theme === "dark" ? "light" : "dark"); redraw(); });
   build();
   try { await loadPlotly(); } catch { say("This browser cannot unpack the figures; the tables are all there."); }
-  redraw();
+  for (const draw of drawings) {  // from the top down, each on the screen before the next
+    draw();
+    await new Promise(done => setTimeout(done));
+  }
   root.dataset.ready = "";
 }
 

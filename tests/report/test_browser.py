@@ -10,7 +10,7 @@ import pytest
 
 from kasoku.report import page
 from tests.report import made
-from tests.report.test_page import EVIL, a_race
+from tests.report.test_page import EVIL, a_race, a_sweep
 
 pytestmark = [pytest.mark.proof, pytest.mark.xdist_group("browser")]
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -177,12 +177,64 @@ def test_a_race_opens_with_its_verdict_and_the_ratios(opened, tmp_path):
     assert min(x for trace in xs for x in trace if x is not None) > 400
 
 
+def searched(folder: Path) -> Path:
+    """A sweep of two objectives over two numbers and a word, with one trial that was ended early."""
+    values = [(0.9, 5.0), (0.5, 1.0), (0.7, 9.0), (0.1, 7.0), (0.3, 3.0)]
+    best = [{"number": 3, "values": [0.1, 7.0], "command": "kasoku optimizer.lr=0.3"}]
+    numbers = [0.001, 0.01, 0.1, 0.3, 0.5]
+    words = ["<b>x</b>", "sgd", "sgd", "adamw", "adamw"]
+    given = {"optimizer__lr": numbers, "optimizer__weight_decay": numbers[::-1], "optimizer": words}
+    a_sweep(folder, values, ["val/loss", "score"], ["min", "max"], {4: "pruned"}, best, **given)
+    return folder
+
+
+def test_the_figures_of_a_search_are_drawn_for_each_objective(opened, tmp_path):
+    tab = opened(searched(tmp_path / "sweep"))
+    assert tab.locator(".verdict").first.inner_text() == "Best, trial 3: val/loss 0.1, score 7"
+    for figure in ("Pareto front", "Values in the order", "Contour", "Parallel coordinates", "Slices"):
+        place = tab.locator(f"figure:has-text('{figure}') .plot")
+        assert place.evaluate("p => p.data.filter(trace => trace.x.length).length") > 0
+        assert place.locator("svg.main-svg").count() > 0
+        assert "5 trials over optimizer.lr, optimizer.weight_decay" in place.get_attribute("aria-label")
+    assert "val/loss" in texts_drawn(tab, "Values in the order")
+    tab.get_by_label("Objective").select_option("score")
+    assert "score" in texts_drawn(tab, "Values in the order")
+    assert "<b>x</b>" in texts_drawn(tab, "Slices")
+    assert "undefined" not in tab.locator("main").inner_text()
+    symbols = tab.locator("figure:has-text('Slices') .plot").evaluate("p => p.data[0].marker.symbol")
+    assert sorted(symbols) == ["circle"] * 4 + ["x"]
+
+
+def test_the_strong_colours_of_a_search_stand_out_in_both_themes(opened, tmp_path):
+    tab = opened(searched(tmp_path / "sweep"), color_scheme="light")
+    strongest = (
+        "[...document.querySelectorAll('.plot')].map(p => p.data.find(t => t.type === 'contour')?.colorscale[4][1])"
+    )
+    for theme, lightness in (("light", 30), ("dark", 82)):
+        (found,) = [scale for scale in tab.evaluate(strongest) if scale]
+        assert (tab.evaluate("document.documentElement.dataset.theme"), found) == (
+            theme,
+            f"hsl(210, 90%, {lightness}%)",
+        )
+        tab.locator("#theme").click()
+
+
+def test_the_runs_behind_a_figure_are_those_that_it_draws(opened, tmp_path):
+    a_race(tmp_path / "race")
+    tab = opened(tmp_path / "race")
+    curves = tab.locator("figure:has-text('Each seed thin')")
+    assert "the 2 runs behind" in curves.inner_text()  # those of the confirmation
+    tab.get_by_label("runs of tuning too").check()
+    assert "the 4 runs behind" in curves.inner_text()
+
+
 def test_a_phone_scrolls_no_sideways(opened, tmp_path):
     a_race(tmp_path / "both" / "race")
     six(tmp_path / "both" / "six")
+    searched(tmp_path / "both" / "sweep")
     tab = opened(tmp_path / "both", viewport=PHONE, has_touch=True, is_mobile=True)
     assert tab.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-    widths = tab.locator(".plot").evaluate_all("all => all.map(p => p.getBoundingClientRect().right)")
+    widths = tab.locator("figure").evaluate_all("all => all.map(p => p.getBoundingClientRect().right)")
     assert max(widths) <= PHONE["width"]
 
 

@@ -45,6 +45,20 @@ def a_race(folder, times=(10.0, 12.0, None, 11.0)) -> None:
     (folder / "sweep.json").write_text(json.dumps(sweep))
 
 
+def a_sweep(folder, values, metric="val/acc", modes=("max",), states=None, best=(), **parameters) -> None:
+    """A sweep with a trial for each of `values`; `parameters` are lists of theirs, by their names."""
+    trials = []
+    for i, value in enumerate(values):
+        own = {name.replace("__", "."): given[i] for name, given in parameters.items()}
+        lines = [f"{name}={given}" for name, given in own.items()]
+        made.run(folder / str(i), 0.5, lines, i, made.config(i, lr=i))
+        trials.append({"number": i, "state": (states or {}).get(i, "completed"), "parameters": own, "overrides": lines})
+        trials[-1] |= {"values": list(value)} if isinstance(value, tuple) else {"value": value}
+    sweep = {"overrides": ["x=1,2"], "settings": {"metric": metric}, "modes": list(modes), "n_trials": len(values)}
+    sweep |= {"trials": trials, "best": list(best), "importance": {}}
+    (folder / "sweep.json").write_text(json.dumps(sweep))
+
+
 def test_a_run_can_put_no_markup_and_no_end_of_a_script_into_the_page(tmp_path):
     made.run(tmp_path / "a", 0.5, [f"task_name={EVIL}", f"tags=[{EVIL}]"], curves={EVIL.split("&")[0]: [1, 2]})
     page.write(tmp_path / "report.html", [tmp_path], EVIL)
@@ -90,6 +104,46 @@ def test_the_notes_of_a_race_name_budget_borders_and_missed_seeds(tmp_path):
     assert "lies at the border" in notes
     assert "a: 1 of 4 seeds missed" in notes
     assert "b: " not in notes.replace("b: tuned in 500 steps", "")
+
+
+def test_the_figures_of_a_search_bring_no_second_plotly(tmp_path):
+    a_sweep(tmp_path, [0.1, 0.3, 0.2], optimizer__lr=[0.1, 0.2, 0.3])
+    page.write(tmp_path / "r.html", [tmp_path], "")
+    text = (tmp_path / "r.html").read_text()
+    assert text.count("<script") == 3  # data, plotly, the page's own
+    assert {one["name"] for one in data_in(text)["studies"][0]["figures"]} == {"history", "parallel", "slices"}
+    assert len(text) < 2.1e6
+
+
+def test_a_row_has_the_values_of_several_objectives(tmp_path):
+    a_sweep(tmp_path, [(0.1, 3.0), (0.2, 2.0)], ["val/loss", "score"], ["min", "max"], optimizer__lr=[0.1, 0.2])
+    data = content.gather([tmp_path])
+    cells = {row["cells"]["run"]: row["cells"] for row in data["rows"]}
+    assert {run: (own["val/loss"], own["score"]) for run, own in cells.items()} == {"0": (0.1, 3.0), "1": (0.2, 2.0)}
+    assert {"val/loss", "score"} <= set(data["columns"])
+
+
+def test_an_objective_that_is_the_target_has_one_column(tmp_path):
+    a_sweep(tmp_path, [(0.1, 3.0), (0.2, 2.0)], ["val/acc", "score"], ["max", "max"], optimizer__lr=[0.1, 0.2])
+    columns = content.gather([tmp_path])["columns"]
+    assert ("val/acc" in columns, "score" in columns) == (False, True)
+
+
+def test_why_there_are_no_importances_is_said(tmp_path):
+    a_sweep(tmp_path, [0.1, 0.3, 0.2], states={1: "pruned"}, optimizer__lr=[0.1, 0.2, 0.3])
+    notes = content.gather([tmp_path])["studies"][0]["notes"]
+    assert [note for note in notes if "importances" in note] == [
+        "No importances: they need 4 whole trials whose values differ"
+    ]
+
+
+@pytest.mark.proof
+def test_a_sweep_of_500_trials_makes_less_than_5_mb(tmp_path):
+    values = [i / 500 for i in range(500)]
+    lists = {f"optimizer__p{k}": [(i * 7919 * (k + 1) % 1009) / 1009 for i in range(500)] for k in range(6)}
+    a_sweep(tmp_path, values, states=dict.fromkeys(range(0, 500, 3), "pruned"), **lists)
+    page.write(tmp_path / "r.html", [tmp_path], "")
+    assert (tmp_path / "r.html").stat().st_size < 5e6
 
 
 def test_what_differs_in_number_or_was_not_finished_is_noted(tmp_path):

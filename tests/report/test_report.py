@@ -1,6 +1,7 @@
 """Runs listed from their directories."""
 
 import csv
+import time
 
 import pytest
 
@@ -8,6 +9,7 @@ from kasoku.faults import ConfigError
 from kasoku.report.__main__ import main
 from kasoku.report.runs import find, metrics
 from kasoku.results import Best, Result, Target, TimeToTarget, read
+from tests.report import made
 
 
 def leave(folder, value: float | None, overrides: list[str], metric: str = "val/acc", mode: str = "max") -> None:
@@ -75,3 +77,17 @@ def test_a_result_is_read_back_as_it_was_written(tmp_path):
     assert read(tmp_path) == written
     (tmp_path / "result.json").write_text('{"status": "completed", "of_a_later_version": 1}')
     assert read(tmp_path) == Result("completed")
+
+
+@pytest.mark.proof
+def test_a_thousand_runs_are_a_table_within_two_seconds(tmp_path, capsys):
+    falling = [1 / (i + 1) for i in range(60)]
+    curves = {"lr": falling, "train/loss": falling, "val/acc": falling}
+    for i in range(1000):  # one in ten is in progress, and read from its metrics.csv
+        made.run(
+            tmp_path / str(i), 0.5, [f"lr={i // 2}"], i % 2, made.config(i % 2, lr=i // 2), curves, ended=i % 10 > 0
+        )
+    began = time.process_time()
+    assert main([str(tmp_path)]) == 0
+    assert time.process_time() - began < 2.0
+    assert "1000 runs in 500 rows" in capsys.readouterr().out

@@ -1,10 +1,13 @@
 """A progress bar of the user's stands in the place of ours, and off a terminal nothing breaks."""
 
+import io
 import sys
 
 import pytest
 from pytorch_lightning.callbacks import Callback, ProgressBar, RichProgressBar
 
+from kasoku.training import narrator
+from kasoku.training.step_log import StepLog
 from tests.conftest import SMALL, read_result, run_here
 
 RICH = "+callbacks.bar._target_=pytorch_lightning.callbacks.RichProgressBar"
@@ -50,7 +53,7 @@ class Seen(Callback):
     ],
 )
 def test_which_bar_is_drawn(tmp_path, monkeypatch, overrides, terminal, bars):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal, raising=False)
     seen = Seen()
     assert run_here(tmp_path, *SHORT, *overrides, callbacks=[seen]) == 0
     assert seen.bars == bars
@@ -59,7 +62,7 @@ def test_which_bar_is_drawn(tmp_path, monkeypatch, overrides, terminal, bars):
 
 def test_the_bar_counts_to_the_end_of_a_run_whose_steps_grow(tmp_path, monkeypatch):
     """19 batches an epoch, and 10 steps of two of them."""
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
 
     class Shown(Callback):
         def on_train_batch_end(self, trainer, module, *args) -> None:
@@ -71,6 +74,35 @@ def test_the_bar_counts_to_the_end_of_a_run_whose_steps_grow(tmp_path, monkeypat
     assert shown.last == "29/29"
 
 
+@pytest.mark.parametrize(("late", "shown"), [(1.0, False), (0.0, True)])
+def test_a_validation_is_shown_once_it_takes_longer_than_a_second(tmp_path, monkeypatch, capsys, late, shown):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert narrator.LATE == 1.0
+    monkeypatch.setattr(narrator, "LATE", late)
+    assert run_here(tmp_path, *SHORT) == 0
+    said = capsys.readouterr().out
+    assert "step=2/2" in said
+    assert ("Validation DataLoader 0: 100%" in said) == shown
+
+
+def test_a_bar_that_is_late_keeps_what_came_before_to_itself(monkeypatch):
+    out, now = io.StringIO(), [0.0]
+    monkeypatch.setattr(narrator.time, "monotonic", lambda: now[0])
+    bar = narrator.LateBar(desc="Validation", total=4, file=out, leave=False)
+    for now[0], bar.n in ((0.5, 1), (1.0, 2)):
+        bar.refresh()
+        assert out.getvalue() == ""
+    now[0], bar.n = 1.1, 3
+    bar.refresh()
+    assert "Validation:  75%" in out.getvalue()
+
+
+def test_a_loader_without_a_length_is_drawn_by_time(monkeypatch):
+    monkeypatch.setattr(narrator.time, "monotonic", lambda: 100.0)
+    bar = narrator.Bar(StepLog())
+    assert [bar._should_update(1, None), bar._should_update(2, None)] == [True, False]
+
+
 def test_one_that_draws_nothing_is_kept_off_a_terminal(tmp_path):
     lines, seen = Lines(), Seen()
     lines._trainer = None
@@ -79,7 +111,7 @@ def test_one_that_draws_nothing_is_kept_off_a_terminal(tmp_path):
 
 
 def test_the_modules_own_bar_takes_the_place_of_ours(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     monkeypatch.setattr("kasoku.training.module.Module.configure_callbacks", lambda self: [RichProgressBar()])
     seen = Seen()
     assert run_here(tmp_path, *SHORT, callbacks=[seen]) == 0

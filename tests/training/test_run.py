@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from kasoku import results, schedules
 from kasoku.faults import ConfigError
 from kasoku.results import Best, Target
-from tests.conftest import composed
+from tests.conftest import ROOT, composed
 
 KEYS = {
     "status", "target", "metrics", "best", "steps", "epochs", "samples", "train_seconds", "total_seconds",
@@ -152,3 +153,28 @@ def test_plateau_lowers_the_lr_after_a_warmup_and_logs_it(run):
     assert [lrs[s] for s in range(10)] == pytest.approx([base * (s + 1) / 11 for s in range(10)])
     assert lrs[20] == base
     assert lrs[113] < base
+
+
+def documented_columns() -> list[str]:
+    """The columns of metrics.csv that docs/run.md has, as patterns: a word in capitals is any name."""
+    table = (ROOT / "docs" / "run.md").read_text().partition("## Its metrics")[2].partition("```")[0]
+    names = [name for line in re.findall(r"(?m)^\| (`.+?) \|", table) for name in re.findall(r"`([^`]+)`", line)]
+    return [re.sub("[A-Z]+", ".+", name) for name in names]
+
+
+def test_pandas_opens_metrics_csv_with_the_documented_columns(run):
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    directory = run("optimizer=muon", "trainer.max_epochs=2", "trainer.log_every_n_steps=1")
+    table, known = pandas.read_csv(directory / "metrics.csv"), documented_columns()
+    assert list(table.columns[:3]) == ["step", "epoch", "lr"]
+    assert [name for name in table.columns if not any(re.fullmatch(one, name) for one in known)] == []
+    assert {"lr/muon_decay", "momentum", "train/loss", "val/acc", "test/acc"} <= set(table.columns)
+    assert all(pandas.api.types.is_numeric_dtype(kind) for kind in table.dtypes)
+    assert list(table["step"][table["train/loss"].notna()]) == list(range(38))
+    assert table["val/acc"].max() == results.read(directory).best.value
+
+
+def test_a_spreadsheet_takes_metrics_csv_for_one_of_commas(run):
+    text = (run("trainer.max_epochs=1") / "metrics.csv").read_bytes().decode("ascii")
+    found = csv.Sniffer().sniff(text)
+    assert (found.delimiter, csv.Sniffer().has_header(text), '"' in text) == (",", True, False)

@@ -94,11 +94,13 @@ def test_the_bar_shows_the_step_of_the_whole_run(monkeypatch):
     assert bar._of_the_run(_Trainer()) == {"step": "60"}
 
 
-def on_a_terminal(directory: Path, *words: str) -> str:
-    """What `python train.py *words` writes to a terminal."""
+def on_a_terminal(directory: Path, *words: str, into: str = "") -> str:
+    """What `python train.py *words` writes to a terminal; its stdout goes `into` a file if one is named."""
     parent, child = pty.fork()
     if parent == 0:
         os.chdir(directory)
+        if into:
+            os.dup2(os.open(into, os.O_WRONLY | os.O_CREAT), 1)
         termios.tcsetwinsize(0, (40, 160))
         os.environ |= {"PYTHONPATH": str(ROOT / "src"), "TERM": "xterm", "NO_COLOR": "1"}
         os.execv(sys.executable, [sys.executable, "-m", "kasoku", *words])
@@ -122,3 +124,11 @@ def test_on_a_terminal_a_run_ends_with_its_picture(tmp_path):
     assert re.search(r"step=\d+/380, left=0:00:\d\d", said)
     assert "\x1b[3" not in said  # NO_COLOR
     assert "█" not in on_a_terminal(tmp_path, *SHORT[:-1], "verbosity=quiet", "hydra.run.dir=quiet")
+
+
+@pytest.mark.proof
+def test_on_a_terminal_a_file_of_stdout_has_plain_lines(tmp_path):
+    assert on_a_terminal(tmp_path, *SHORT, into="out.txt") == ""
+    said = (tmp_path / "out.txt").read_text()
+    assert "completed" in said
+    assert not any(mark in said for mark in ("\x1b", "\r", "█", "it/s"))

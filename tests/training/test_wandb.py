@@ -13,7 +13,7 @@ import pytest
 
 from kasoku import results
 from kasoku.training import wandb_server
-from tests.conftest import command, run_here
+from tests.conftest import ROOT, command, run_here
 from tests.training.test_run import lr_by_step
 
 SMALL = ("model=mlp", "trainer=cpu", "trainer.max_epochs=3", "trainer.log_every_n_steps=1")
@@ -44,7 +44,7 @@ def summary(directory: Path) -> str:
 def finished(tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("wandb") / "run"
     os.environ["WANDB_MODE"] = "offline"
-    assert run_here(directory, *SMALL, "logger=wandb", "optimizer=nesterov") == 0
+    assert run_here(directory, *SMALL, "logger=wandb", "optimizer=nesterov", "target.value=0.5") == 0
     return directory
 
 
@@ -122,6 +122,23 @@ def test_a_key_in_netrc_counts(monkeypatch, tmp_path):
 
 def of_type(directory: Path, kind: str) -> list[dict]:
     return [record[kind] for record in inspect(directory) if record["type"] == kind]
+
+
+def listed(row: str) -> set[str]:
+    """The names in the `row` of what docs/how-to/wandb.md says W&B holds after a race."""
+    text = (ROOT / "docs" / "how-to" / "wandb.md").read_text()
+    (cell,) = re.findall(rf"(?m)^\| {row} \| (.+) \|$", text)
+    return set(re.findall(r"`([^`]+)`", cell))
+
+
+def test_w_and_b_holds_of_a_run_what_the_page_lists(finished):
+    rows = [entry["item"] for entry in of_type(finished, "history")]
+    known = {name.partition("._type")[0] for row in rows for name in row}
+    driven = {"lr/GROUP", "momentum"}  # of other optimizers than this one
+    assert listed("its rows") - driven <= known
+    assert listed("its pictures") <= known
+    told = {line.split()[0] for line in summary(finished).splitlines() if line.startswith("  ") and line.split()}
+    assert {name.replace("METRIC", "val/acc").replace("MODE", "max") for name in listed("its summary")} <= told
 
 
 def test_each_row_has_samples_and_seconds_for_an_axis(finished):

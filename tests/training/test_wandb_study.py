@@ -6,7 +6,7 @@ from kasoku.report import studies
 from kasoku.training import wandb_study
 from tests.report import made
 from tests.report.test_page import a_race
-from tests.training.test_wandb import of_type, summary
+from tests.training.test_wandb import listed, of_type, summary
 
 NODE = {"project": "kasoku", "entity": None, "tags": ["x"], "mode": "offline", "patience": 30}
 
@@ -36,10 +36,33 @@ def test_a_sweep_leaves_its_best(tmp_path):
 
 
 def test_several_challengers_have_their_names_before_each_key(tmp_path):
-    verdict = [{"strategy": name, "baseline": "a", "ratio": 2.0, "high": None, "sentence": "s"} for name in "bc"]
+    each = {"b": 2.0, "c": 3.0, "d": None}
+    verdict = [{"strategy": name, "ratio": ratio, "high": None, "sentence": name * 2} for name, ratio in each.items()]
     (tmp_path / "race.json").write_text(json.dumps({"verdict": verdict}))
     found = wandb_study.summary(studies.read(tmp_path))
-    assert found == {"b/ratio": 2.0, "b/sentence": "s", "c/ratio": 2.0, "c/sentence": "s"}
+    own = {"b/ratio": 2.0, "b/sentence": "bb", "c/ratio": 3.0, "c/sentence": "cc", "d/sentence": "dd"}
+    assert found == own | {"strategy": "c", "ratio": 3.0, "sentence": "cc"}  # the soonest without its name too
+
+
+def test_the_best_of_several_objectives_has_each_value(tmp_path):
+    best = [{"number": 3, "values": [0.25, 12.0], "command": "kasoku lr=1"}]
+    settings = {"metric": ["val/loss", "train_seconds"]}
+    (tmp_path / "sweep.json").write_text(json.dumps({"settings": settings, "best": best}))
+    study = studies.read(tmp_path)
+    own = {"best/val/loss": 0.25, "best/train_seconds": 12.0}
+    assert wandb_study.summary(study) == {"best/command": "kasoku lr=1", "best/number": 3} | own
+    columns = ["number", "val/loss", "train_seconds", "command"]
+    assert wandb_study.table(study) == (columns, [[3, 0.25, 12.0, "kasoku lr=1"]])
+
+
+def test_the_verdicts_keys_are_those_that_the_page_lists(tmp_path):
+    a_race(tmp_path)
+    told = listed("the summary of the verdict")
+    assert {"ratio", "sentence"} <= told
+    assert told == {name.replace("b/", "STRATEGY/") for name in wandb_study.summary(studies.read(tmp_path))} | {
+        "high",  # infinite in this race, so not there
+        "STRATEGY/high",
+    }
 
 
 def test_a_failure_of_w_and_b_is_said_in_one_line(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """The data of report.html: what the page shows, as plain JSON values."""
 
 import math
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,16 @@ def gather(folders: Sequence[Path]) -> Data:
     runs = found_runs.find(*folders)
     table = rows(runs)
     found = studies.find(folders)
-    trials = {(study.directory / str(t["number"])).resolve(): (study, t) for study in found for t in _trials(study)}
+    trials = {(study.directory / str(t["number"])).resolve(): (study, t) for study in found for t in study.trials}
     ordered = [run for row in table for run in row.runs]
     most = min(MOST, max(LEAST, POINTS // len(runs)))
     number = {id(run): i for i, run in enumerate(ordered)}
     shown = [_run(run, trials.get(run.directory.resolve()), most) for run in ordered]
-    cells = [row.cells() | _of_race([shown[number[id(run)]] for run in row.runs], found) for row in table]
+    asked = _further(found, table)
+    of_each = [[shown[number[id(run)]] for run in row.runs] for row in table]
+    cells = [
+        row.cells() | _of_race(own, found) | _of_search(own, asked) for row, own in zip(table, of_each, strict=True)
+    ]
     return finite(
         {
             "kind": "race" if any(s.race for s in found) else "sweep" if found else "runs",
@@ -74,6 +79,7 @@ def _run(run: Found, of_study: tuple[Study, Mapping[str, Any]] | None, most: int
             "samples": result.samples / done if done and result.samples else None,
             "seconds": result.train_seconds / done if done and result.train_seconds else None,
         },
+        "values": dict(zip(study.metrics, trial.get("values") or [], strict=False)) if study else {},
         "strategy": strategy,
         "phase": _phase(parameters, entered) if strategy else None,
         "tuning": entered.get("tuning_steps"),
@@ -98,6 +104,18 @@ def _of_race(runs: Sequence[Data], found: Sequence[Study]) -> Data:
     return {"strategy": runs[0]["strategy"] or "", "phase": telling[0] if telling else ""}
 
 
+def _further(found: Sequence[Study], table: Sequence[Row]) -> list[str]:
+    """The objectives of sweeps for several, but for what the table has anyhow: the metric of all its targets."""
+    asked = dict.fromkeys(metric for study in found if len(study.metrics) > 1 for metric in study.metrics)
+    return [metric for metric in asked if {row.metric for row in table} != {metric}]
+
+
+def _of_search(runs: Sequence[Data], asked: Sequence[str]) -> Data:
+    """The values of a row where a sweep had several objectives: medians over its runs."""
+    known = {name: [run["values"][name] for run in runs if run["values"].get(name) is not None] for name in asked}
+    return {name: statistics.median(values) if values else None for name, values in known.items()}
+
+
 def _curves(run: Found, most: int) -> Iterator[tuple[str, tuple[list[int], list[float]]]]:
     for name, curve in found_runs.curves(run.directory, most).items():
         if not name.startswith("test/"):  # a single figure, which the table of one run has
@@ -118,35 +136,37 @@ def _targets(runs: Sequence[Found]) -> Data:
     return {name: {"value": value, "mode": mode} for name, (value, mode) in agreed.items()}
 
 
-def _trials(study: Study) -> list[Mapping[str, Any]]:
-    return study.sweep.get("trials") or []
-
-
 def _study(study: Study) -> Data:
-    kept = ("number", "state", "value", "values", "reason", "seconds", "steps", "parameters", "overrides")
-    metric = (study.sweep.get("settings") or {}).get("metric")
-    metrics = metric if isinstance(metric, list) else [metric or "value"]
+    from kasoku.report import search_figures  # with Optuna, which a page of runs alone has no need of
+
+    kept = ("number", "state", "value", "values", "parameters")
+    searched = search_figures.Searched(study.metrics, study.modes, study.trials)
+    importance = dict(study.sweep.get("importance") or {})
+    drawn = search_figures.race(searched) if study.race else search_figures.sweep(searched, importance)
     shared = {
         "name": study.directory.name,
-        "lines": study.lines,
-        "metrics": metrics,
+        "metrics": study.metrics,
         "command": home.typed("-m", *(study.sweep.get("overrides") or [])),
-        "trials": [{key: trial.get(key) for key in kept} for trial in _trials(study)],
-        "again": [home.typed(*trial["overrides"]) for trial in _trials(study)],
+        "trials": [{key: trial.get(key) for key in kept} for trial in study.trials],
+        "again": [home.typed(*trial["overrides"]) for trial in study.trials],
+        "figures": list(drawn),
     }
-    return shared | (_race(study.race) if study.race else _sweep(study))
+    return shared | (_race(study.race) if study.race else _sweep(study, importance))
 
 
-def _sweep(study: Study) -> Data:
-    states = [trial["state"] for trial in _trials(study)]
+def _sweep(study: Study, importance: Mapping[str, float]) -> Data:
+    states = [trial["state"] for trial in study.trials]
     counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     notes = [f"{len(states)} of {study.sweep.get('n_trials')} trials: {counted}"] if states else []
     pruned = states.count("pruned")
     notes += [f"{pruned} trials were ended early: their values are those they had by then"] if pruned else []
+    is_over = "running" not in states and len(states) == study.sweep.get("n_trials")
+    if is_over and not importance and len(study.metrics) == 1:
+        notes.append("No importances: they need 4 whole trials whose values differ")
     return {
         "kind": "sweep",
-        "best": list(study.sweep.get("best") or []),
-        "importance": dict(study.sweep.get("importance") or {}),
+        "best": study.bests,
+        "importance": importance,
         "notes": notes,
     }
 

@@ -64,6 +64,13 @@ function behind(text, lines) {
     command(text), element("ul", {}, ...lines.map(line => element("li", {}, element("code", {}, line)))));
 }
 
+// The runs behind a figure that draws now these, now those.
+function nowBehind(place, lines) {
+  const before = place.parentNode.querySelector(".behind"), made = behind(data.command, lines);
+  made.open = before.open;
+  before.replaceWith(made);
+}
+
 let figures = 0;
 function figure(title, label, draw, below) {
   const id = `caption${figures++}`;
@@ -113,13 +120,13 @@ function layout(more) {
   };
   for (const key of Object.keys(made).filter(key => /^[xy]axis\d*$/.test(key))) made[key] = {...axis, ...made[key]};
   for (const key of ["xaxis", "yaxis"]) made[key] = made[key] || axis;
-  for (const key of Object.keys(made)) if (made[key]?.title?.text) made[key].title.font = {size: 13};
+  for (const key of Object.keys(made)) if (made[key]?.title?.text) Object.assign(made[key].title, {font: {size: 13}, standoff: 8});
   return made;
 }
 
 function plot(place, traces, more) {
   if (!window.Plotly) return;
-  const settings = {displaylogo: false, responsive: true, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"]};
+  const settings = {displaylogo: false, responsive: true, displayModeBar: narrow(place) ? false : "hover", modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"]};
   window.Plotly.react(place, traces, layout(more), settings);
 }
 
@@ -187,8 +194,6 @@ function raceSection(study) {
 
 // --- sweeps -------------------------------------------------------------------------------------------------------
 
-function valueOf(trial) { return trial.values ? trial.values[0] : trial.value; }
-
 function sweepSection(study) {
   const made = element("section", {"aria-label": `Sweep ${study.name}`}, element("h2", {}, "What the sweep found"));
   for (const best of study.best)
@@ -196,106 +201,147 @@ function sweepSection(study) {
       `${metric} ${short((best.values || [best.value])[i])}`).join(", ")}`), command(best.command));
   if (!study.best.length) made.append(element("p", {}, "No trial has a value yet."));
   made.append(notes(study.notes));
-  const shares = Object.entries(study.importance);
-  if (shares.length) {
-    const label = "Importance of each parameter. " + shares.map(([name, share]) => `${name}: ${short2(share)}`).join(", ");
-    made.append(figure("Importance: share of each parameter in how much the trials differ", label, place => {
-      place.style.height = `${5 + 2 * shares.length}rem`;
-      plot(place, [{type: "bar", orientation: "h", y: shares.map(([name]) => plain(name)), x: shares.map(([, share]) => share),
-        marker: {color: colour(0)}, text: shares.map(([, share]) => ` ${short2(share)}`), textposition: "outside", cliponaxis: false,
-        hoverinfo: "skip"}], {yaxis: {autorange: "reversed", ticksuffix: "  ", showgrid: false}, xaxis: {range: [0, narrow(place) ? 1.5 : 1.1], tickvals: [0, .5, 1]}});
-    }, behind(study.command, study.again)));
-  }
+  made.append(...study.figures.filter(one => FIRST[one.name]).map(one => searchFigure(study, one.name, "")));
   return made;
 }
+
+// The figures are Optuna's own. Those of several objectives, or of a race's strategies, are shown one at a time.
+const FIRST = {importance: true, pareto: true};
+const view_of = {};
 
 function searchFigures(study) {
-  const trials = study.trials.filter(trial => typeof valueOf(trial) === "number");
-  if (trials.length < 2) return null;
-  const names = [...new Set(trials.flatMap(trial => Object.keys(trial.parameters)))];
-  const varied = names.filter(name => name !== "phase" && new Set(trials.map(trial => String(trial.parameters[name]))).size > 1);
-  const made = element("section", {"aria-label": "Search"}, element("h2", {}, study.kind === "race" ? "Tuning" : "Search"));
-  const label = `of ${trials.length} trials over ${varied.join(", ")}`;
-  const source = () => behind(study.command, study.again);
-  made.append(element("div", {class: "pair"},
-    figure(study.kind === "race" ? "Runs in their order" : "Values in the order of the trials", `Values ${label}`, place => history(place, study, trials), source()),
-    figure("Parallel coordinates: a line a trial, the brighter the better", `Parallel coordinates ${label}`, place => parallel(place, study, trials, varied), source())),
-    figure("Slices: each parameter against the value", `Slices ${label}`, place => slices(place, study, trials, varied.filter(name => name !== "strategy")), source()));
+  const shown = study.figures.filter(one => !FIRST[one.name]);
+  if (!shown.length) return null;
+  const kinds = [...new Set(shown.map(one => one.of).filter(Boolean))], names = [...new Set(shown.map(one => one.name))];
+  view_of[study.name] = kinds[0] || "";
+  const title = study.kind === "race" ? "Tuning" : "Search";
+  const made = element("section", {"aria-label": title}, element("h2", {}, title));
+  if (kinds.length > 1) made.append(element("div", {class: "controls"}, select(study.kind === "race" ? "Strategy" : "Objective",
+    kinds, kinds[0], value => { view_of[study.name] = value; redraw(); })));
+  const made_of = name => names.includes(name) ? searchFigure(study, name, kinds) : null;
+  made.append(...[element("div", {class: "pair"}, made_of("history"), made_of("contour")), made_of("parallel"), made_of("slices")].filter(Boolean));
   return made;
 }
 
-const goalOf = study => data.targets[study.metrics[0]]?.mode || (study.kind === "race" ? study.rules.target?.mode : null)
-  || (/loss|err|seconds|steps|time_to_target/.test(study.metrics[0]) ? "min" : "max");
-const groupOf = (study, trial) => study.kind === "race" ? String(trial.parameters.strategy) : trial.state;
-
-function grouped(study, trials) {
-  const names = [...new Set(trials.map(trial => groupOf(study, trial)))];
-  return names.map((name, i) => [name, trials.filter(trial => groupOf(study, trial) === name), i]);
+function searchFigure(study, name) {
+  const all = study.figures.filter(one => one.name === name);
+  const chosen = () => all.find(one => !one.of || one.of === view_of[study.name]);
+  const shares = name === "importance" ? Object.entries(study.importance).map(([key, share]) => `${key}: ${short2(share)}`) : [];
+  const over = [...new Set(study.trials.flatMap(trial => Object.keys(trial.parameters)))].join(", ");
+  const label = [all[0].title, `${study.trials.length} trials over ${over}`, ...shares].join(". ");
+  const made = figure(all[0].title, label, place => {
+    const one = chosen();
+    made.hidden = !one;
+    if (one) DRAW[name](place, study, themed(structuredClone(one)));
+  }, behind(study.command, study.again));
+  return made;
 }
 
-const SYMBOLS = ["circle", "x", "diamond", "square", "triangle-up", "cross", "star", "hexagon"];
-const hover = trial => `trial ${trial.number}, ${plain(trial.state)}: ${short(valueOf(trial))}<br>` +
+const isDark = () => root.dataset.theme === "dark";
+// From what stands back to what stands out, whatever the theme.
+const shade = share => `hsl(${215 - 5 * share}, ${20 + 70 * share}%, ${isDark() ? 32 + 50 * share : 86 - 56 * share}%)`;
+const SCALE = () => [0, .25, .5, .75, 1].map(share => [share, shade(share)]);
+const GREEN = /^rgb\([\d.]+, ([\d.]+)/;  // Optuna's scale of blues goes from a green of 251 to one of 48
+
+function themed(one) {
+  for (const trace of one.data) {
+    if (trace.colorscale) Object.assign(trace, {colorscale: SCALE()});
+    if (trace.marker?.colorscale) Object.assign(trace.marker, {colorscale: SCALE()});
+    if (trace.marker?.color === "#cccccc") Object.assign(trace.marker, {color: css("--faint"), symbol: "x"});
+    if (trace.marker?.color === "black") Object.assign(trace.marker, {color: css("--ink"), line: {width: 1, color: css("--back")}});
+    const green = GREEN.exec(trace.line?.color || "");
+    if (green) trace.line.color = shade((251 - Number(green[1])) / 203);
+  }
+  for (const word of one.layout.annotations || []) word.font = {size: 11, color: css("--ink")};
+  for (const line of one.layout.shapes || []) line.line = {width: 1, color: css("--faint")};
+  return one;
+}
+
+const hover = trial => `trial ${trial.number}, ${plain(trial.state)}: ${(trial.values || [trial.value]).map(short).join(", ")}<br>` +
   Object.entries(trial.parameters).map(([key, value]) => plain(`${key}=${short(value)}`)).join("<br>");
+const SYMBOLS = ["circle", "diamond", "square", "triangle-up", "cross", "star", "hexagon", "pentagon"];
+const LEGEND_BELOW = {y: -.2, yanchor: "top"};
 
-function history(place, study, trials) {
-  const better = goalOf(study) === "min" ? Math.min : Math.max;
-  const traces = grouped(study, trials).map(([name, own, i]) => ({x: own.map(t => t.number), y: own.map(valueOf), mode: "markers", name: plain(name),
-    marker: {color: colour(i), symbol: SYMBOLS[i % 8], size: 8}, text: own.map(hover), hovertemplate: "%{text}<extra></extra>"}));
-  let best = null;
-  const whole = trials.filter(t => t.state !== "pruned");
-  if (study.kind !== "race") traces.push({x: whole.map(t => t.number), y: whole.map(t => best = best === null ? valueOf(t) : better(best, valueOf(t))),
-    mode: "lines", line: {shape: "hv", color: css("--ink"), width: 2}, name: "best so far", hoverinfo: "skip"});
-  plot(place, traces, {showlegend: true, xaxis: {title: {text: "trial"}}, yaxis: {title: {text: plain(study.metrics[0])}}});
+// The ticks of a log axis: powers of ten, or over less than two of them 1, 2 and 5 of each.
+function decades(low, high) {
+  const first = Math.floor(Math.log10(low)), span = Math.log10(high / low);
+  if (span >= 2) return {dtick: Math.ceil(span / 6), exponentformat: "power"};
+  const ticks = [0, 1, 2].flatMap(i => [1, 2, 5].map(each => each * 10 ** (first + i))).filter(at => at >= low * .9 && at <= high * 1.1);
+  return {tickvals: ticks, ticktext: ticks.map(short)};
 }
 
-function scaleOf(values) {
-  if (!values.every(value => typeof value === "number")) {
-    const kinds = [...new Set(values.map(String))].sort();
-    return {at: value => kinds.length > 1 ? kinds.indexOf(String(value)) / (kinds.length - 1) : .5, ticks: kinds.map((kind, i) => [kinds.length > 1 ? i / (kinds.length - 1) : .5, kind]), log: false, kinds};
-  }
-  const low = Math.min(...values), high = Math.max(...values), log = low > 0 && high / low > 30;
-  const through = x => log ? Math.log(x) : x, span = through(high) - through(low) || 1;
-  return {at: x => (through(x) - through(low)) / span, ticks: [[0, short2(low)], [1, short2(high)]], log};
+// Which trial a point is, where Optuna says it: by the axis of the history, by the colour of the others.
+function say_trials(study, trace, numbers) {
+  const trials = new Map(study.trials.map(trial => [trial.number, trial]));
+  trace.text = numbers.map(number => trials.has(number) ? hover(trials.get(number)) : "");
+  trace.hovertemplate = "%{text}<extra></extra>";
 }
 
-function parallel(place, study, trials, names) {
-  const own = trials.map(trial => ({...trial.parameters, [study.metrics[0]]: valueOf(trial)}));
-  const axes = [...names, study.metrics[0]];
-  const scales = axes.map(name => scaleOf(own.map(one => one[name]).filter(value => value !== undefined)));
-  const sign = goalOf(study) === "min" ? 1 : -1, BINS = 6;
-  const order = own.map((one, i) => [sign * one[study.metrics[0]], i]).sort((a, b) => b[0] - a[0]).map(([, i]) => i);
-  const dark = root.dataset.theme === "dark";
-  const traces = [];
-  for (let bin = 0; bin < BINS; bin++) {
-    const part = order.filter((_, rank) => Math.floor(rank * BINS / order.length) === bin), x = [], y = [];
-    for (const i of part) {
-      axes.forEach((name, a) => { x.push(a); y.push(own[i][name] === undefined ? null : scales[a].at(own[i][name])); });
-      x.push(null); y.push(null);
+const DRAW = {
+  importance(place, study, {data: traces, layout: more}) {
+    place.style.height = `${6 + 2 * traces[0].y.length}rem`;
+    Object.assign(traces[0], {marker: {color: colour(0)}, hoverinfo: "skip", hovertemplate: null});
+    plot(place, traces, {...more, yaxis: {ticksuffix: "  ", showgrid: false}, showlegend: false,
+      xaxis: {range: [0, narrow(place) ? 1.5 : 1.1], tickvals: [0, .5, 1]}});
+  },
+  history(place, study, {data: traces, layout: more}) {
+    let points = 0;
+    for (const trace of traces) {
+      if (trace.mode === "lines") { trace.line = {shape: "hv", color: css("--ink"), width: 2}; trace.hoverinfo = "skip"; continue; }
+      say_trials(study, trace, trace.x);
+      if (trace.marker?.symbol) { trace.showlegend = trace.x.length > 0 && study.kind !== "race"; continue; }
+      trace.marker = {color: colour(points), symbol: SYMBOLS[points++ % 8], size: 8};
+      if (trace.name === plain(study.metrics[0])) trace.name = "whole";
     }
-    const share = bin / (BINS - 1), light = dark ? 32 + 50 * share : 86 - 56 * share;
-    traces.push({x, y, mode: "lines", line: {color: `hsl(${215 - 5 * share}, ${20 + 70 * share}%, ${light}%)`, width: bin === BINS - 1 ? 2.5 : 1.2}, hoverinfo: "skip"});
-  }
-  const annotations = axes.flatMap((name, a) => scales[a].ticks.slice(0, 12).map(([at, text]) => ({x: a, y: at, text: plain(text), showarrow: false,
-    xshift: a === axes.length - 1 ? 4 : -4, xanchor: a === axes.length - 1 ? "left" : "right", font: {size: 11}, bgcolor: css("--back")})));
-  plot(place, traces, {annotations, margin: {l: 60, r: 60, t: 20, b: 60},
-    xaxis: {tickvals: axes.map((_, a) => a), ticktext: axes.map(name => plain(name.split(".").slice(-2).join("."))), showgrid: true, gridcolor: css("--faint"), range: [-.35, axes.length - .65]},
-    yaxis: {visible: false, range: [-.06, 1.06]}});
-}
-
-function slices(place, study, trials, names) {
-  const across = Math.max(1, Math.min(names.length, narrow(place) ? 1 : 3)), down = Math.ceil(names.length / across);
-  place.style.height = `${Math.max(17, 15 * down)}rem`;
-  const traces = [], more = {grid: {rows: down, columns: across, pattern: "independent", ygap: .35, xgap: .12}, showlegend: true};
-  names.forEach((name, at) => {
-    const scale = scaleOf(trials.map(trial => trial.parameters[name]).filter(value => value !== undefined)), n = at ? at + 1 : "";
-    more[`xaxis${n}`] = {title: {text: plain(name)}, type: scale.kinds ? "category" : scale.log ? "log" : "linear", ...(scale.log ? {dtick: 1, exponentformat: "power"} : {})};
-    more[`yaxis${n}`] = at % across ? {} : {title: {text: plain(study.metrics[0])}};
-    for (const [group, own, i] of grouped(study, trials)) traces.push({x: own.map(t => scale.kinds ? plain(t.parameters[name]) : t.parameters[name]), y: own.map(valueOf), mode: "markers",
-      xaxis: `x${n}`, yaxis: `y${n}`, name: plain(group), legendgroup: plain(group), showlegend: at === 0, marker: {color: colour(i), symbol: SYMBOLS[i % 8], size: 7},
-      text: own.map(hover), hovertemplate: "%{text}<extra></extra>"});
-  });
-  plot(place, traces, more);
-}
+    more.xaxis.title.text = study.kind === "race" ? "run" : "trial";
+    plot(place, traces, {...more, showlegend: true});
+  },
+  contour(place, study, {data: traces, layout: more}) {
+    for (const key of ["xaxis", "yaxis"]) if (more[key].type === "log") Object.assign(more[key], decades(...more[key].range.map(at => 10 ** at)));
+    traces[0].colorbar = {...traces[0].colorbar, thickness: 14, outlinewidth: 0};
+    for (const trace of traces.slice(1)) trace.hovertemplate = `${more.xaxis.title.text} %{x:.3~g}<br>${more.yaxis.title.text} %{y:.3~g}<extra></extra>`;
+    plot(place, traces, more);
+  },
+  parallel(place, study, {data: traces, layout: more}) {
+    const axes = more.xaxis.tickvals.length, below = traces.some(trace => trace.showlegend);
+    if (narrow(place.parentNode)) { place.style.minWidth = `${7.5 * axes}rem`; place.parentNode.tabIndex = 0; }
+    place.style.height = "25rem";
+    for (const trace of traces) {
+      if (trace.marker?.colorbar) trace.marker.colorbar = {...trace.marker.colorbar, thickness: 14, outlinewidth: 0};
+      if (trace.mode === "lines" && trace.x.length > 1) Object.assign(trace, {opacity: .8, line: {...trace.line, width: traces.length > 60 ? 1.2 : 2}});
+      if (trace.showlegend) trace.line.color = css("--ink");
+    }
+    for (const word of more.annotations) word.bgcolor = css("--back");
+    plot(place, traces, {...more, showlegend: below, legend: LEGEND_BELOW, margin: {l: 15, r: 15, t: 20, b: 60},
+      xaxis: {...more.xaxis, range: [-.6, axes - .8], tickangle: 0, ticktext: more.xaxis.ticktext.map(text => text.replace(/[._]/g, "$&<br>"))}});
+  },
+  slices(place, study, {data: traces, layout: more}) {
+    const keys = Object.keys(more).filter(key => key.startsWith("xaxis"));
+    const ended = new Set(study.trials.filter(trial => trial.state === "pruned").map(trial => trial.number));
+    const across = Math.max(1, Math.min(keys.length, narrow(place) ? 1 : 3)), down = Math.ceil(keys.length / across);
+    place.style.height = `${Math.max(18, 15 * down)}rem`;
+    keys.forEach((key, at) => {
+      const {title, type, categoryorder, categoryarray} = more[key], y = key.replace("x", "y");
+      const values = traces.filter(trace => (trace.xaxis || "x") === key.replace("axis", "")).flatMap(trace => trace.x);
+      more[key] = {title, type, categoryorder, categoryarray, ...(type === "log" ? decades(Math.min(...values), Math.max(...values)) : {})};
+      more[y] = {title: at % across ? undefined : more.yaxis.title, ...(at ? {matches: "y"} : {})};
+    });
+    for (const trace of traces) {
+      say_trials(study, trace, trace.marker.color);
+      trace.marker.symbol = trace.marker.color.map(number => ended.has(number) ? "x" : "circle");
+      trace.marker = {...trace.marker, size: 8, line: {width: 1, color: css("--quiet")}, showscale: trace.marker.showscale && !narrow(place)};
+      trace.marker.colorbar = {title: {text: "trial"}, thickness: 14, outlinewidth: 0};
+    }
+    plot(place, traces, {...more, grid: {rows: down, columns: across, pattern: "independent", ygap: .35, xgap: .12}});
+  },
+  pareto(place, study, {data: traces, layout: more}) {
+    for (const trace of traces) {
+      const best = trace === traces[traces.length - 1];
+      trace.marker = {size: best ? 10 : 8, color: best ? colour(0) : css("--faint"), symbol: best ? "circle" : "circle-open"};
+    }
+    plot(place, traces, {...more, showlegend: true});
+  },
+};
 
 // --- learning curves ----------------------------------------------------------------------------------------------
 
@@ -315,7 +361,13 @@ function series() {
   if (data.kind === "race" && strategies.length) return strategies.map(name => ({name,
     runs: data.runs.filter(run => run.strategy === name && (view.tuning || run.phase === "confirmation"))}));
   const rows = data.rows.filter((_, i) => !view.rows || view.rows.has(i));
-  return rows.map(row => ({name: data.own.map(key => `${key.split(".").pop()}=${brief(row.cells[key])}`).join(" ") || row.cells.run, runs: row.runs.map(i => data.runs[i])}));
+  return rows.map(row => ({name: nameOf(row), runs: row.runs.map(i => data.runs[i])}));
+}
+
+// By its keys and values where they are few, else by its run and the values alone: the table has the keys.
+function nameOf(row) {
+  if (data.own.length < 3) return data.own.map(key => `${key.split(".").pop()}=${brief(row.cells[key])}`).join(" ") || row.cells.run;
+  return `${row.cells.run}: ${data.own.map(key => brief(row.cells[key])).filter(text => text !== "default").join(" ")}`;
 }
 
 function median(values) {
@@ -343,12 +395,12 @@ function strung(runs, name) {
   return {x, y, text};
 }
 
-function curveTraces(name) {
+function curveTraces(name, most) {
   const given = series(), drawn = given.length > PALETTE ? 5 : PALETTE;
   const all = given.map(one => ({...one, runs: one.runs.filter(run => run.curves[name])})).filter(one => one.runs.length);
   const traces = [], dotted = runs => runs.every(run => run.curves[name][0].length < 12) ? "lines+markers" : "lines";
   all.slice(0, drawn).forEach((one, i) => {
-    const single = one.runs.length === 1, label = plain(one.name.length > 70 ? one.name.slice(0, 69) + "\u2026" : one.name);
+    const single = one.runs.length === 1, label = plain(one.name.length > most ? one.name.slice(0, most - 1) + "\u2026" : one.name);
     traces.push({...strung(one.runs, name), mode: dotted(one.runs), line: {color: colour(i), width: single ? 2 : 1, dash: single ? DASHES[i] : "solid"}, opacity: single ? 1 : .4,
       marker: {size: 5}, name: label, legendgroup: String(i), showlegend: single, hovertemplate: "%{text}<br>%{x:.6~g}: %{y:.5~g}<extra></extra>"});
     if (single) return;
@@ -363,8 +415,9 @@ function curveTraces(name) {
 }
 
 function curve(place, name) {
-  const goal = data.targets[name]?.value, traces = curveTraces(name), lines = Number.isFinite(goal) && view.target;
+  const goal = data.targets[name]?.value, traces = curveTraces(name, narrow(place) ? 34 : 50), lines = Number.isFinite(goal) && view.target;
   const drawn = traces.filter(trace => trace.showlegend !== false).length;
+  nowBehind(place, series().flatMap(one => one.runs).filter(run => run.curves[name]).map(run => run.path));
   if (narrow(place)) place.style.height = `${16 + 1.7 * drawn}rem`;
   plot(place, traces, {
     showlegend: true, margin: {l: 50, r: 15, t: 15 , b: 45}, legend: {font: {size: 12}},
@@ -430,7 +483,7 @@ function cellText(row, name) {
   const value = row.cells[name];
   if (name === "hits" && value !== null) return `${value} of ${row.cells.n}`;
   if (name === "seconds_to_target" && value === null) return row.cells.hits === null ? "" : "never";
-  return short(value);
+  return data.own.includes(name) && value.length > 8 && Number.isFinite(Number(value)) ? short(Number(value)) : short(value);
 }
 
 // Words that all must stand in a row; median>0.9 and the like compare a column.
@@ -522,7 +575,10 @@ function redraw() { for (const draw of drawings) draw(); }
 function titleOf() {
   const race = data.studies.find(study => study.kind === "race"), sweep = data.studies[0];
   if (race) return `Race: ${Object.keys(race.strategies).join(", ")}`;
-  if (sweep) return `Sweep over ${[...new Set(sweep.trials.flatMap(trial => Object.keys(trial.parameters)))].join(", ") || sweep.name}`;
+  if (sweep) {
+    const names = [...new Set(sweep.trials.flatMap(trial => Object.keys(trial.parameters)))], more = names.length - 4;
+    return `Sweep over ${names.slice(0, 4).join(", ") || sweep.name}${more > 0 ? ` and ${more} more` : ""}`;
+  }
   return data.runs.length === 1 ? "1 run" : `${data.runs.length} runs, ${data.rows.length} rows`;
 }
 
@@ -549,7 +605,10 @@ async function start() {
   document.getElementById("theme").addEventListener("click", () => { setTheme(root.dataset.theme === "dark" ? "light" : "dark"); redraw(); });
   build();
   try { await loadPlotly(); } catch { say("This browser cannot unpack the figures; the tables are all there."); }
-  redraw();
+  for (const draw of drawings) {  // from the top down, each on the screen before the next
+    draw();
+    await new Promise(done => setTimeout(done));
+  }
   root.dataset.ready = "";
 }
 

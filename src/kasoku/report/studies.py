@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kasoku.report.runs import CLOSED
+from kasoku.results import is_cost
 
 RACE, SWEEP = "race.json", "sweep.json"
 
@@ -26,7 +27,35 @@ class Study:
             stopped = [f"the race stopped: {self.race['stopped']}"] if self.race.get("stopped") else []
             verdict = [f"{v['strategy']} v {v['baseline']}: {v['sentence']}" for v in self.race.get("verdict") or []]
             return stopped or verdict or ["the race is not over"]
-        return [f"best, trial {best['number']}: {best['command']}" for best in self.sweep.get("best") or []]
+        return [f"best, trial {best['number']}{self._values(best)}: {best['command']}" for best in self.bests]
+
+    @property
+    def bests(self) -> list[Mapping[str, Any]]:
+        """The best trial of a sweep; of several objectives, those that no other one beats in all of them."""
+        return list(self.sweep.get("best") or [])
+
+    @property
+    def trials(self) -> list[Mapping[str, Any]]:
+        return list(self.sweep.get("trials") or [])
+
+    @property
+    def metrics(self) -> list[str]:
+        """The objectives by their names."""
+        metric = (self.sweep.get("settings") or {}).get("metric") or "value"
+        return list(metric) if isinstance(metric, list) else [metric]
+
+    @property
+    def modes(self) -> list[str]:
+        """The direction of each metric, min or max; by its name in a sweep.json that has none."""
+        said = self.sweep.get("modes") or []
+        metrics = self.metrics
+        return list(said) if len(said) == len(metrics) else ["min" if is_cost(name) else "max" for name in metrics]
+
+    def _values(self, best: Mapping[str, Any]) -> str:
+        """The values of one of several objectives, without which none of the front could be chosen."""
+        values = best.get("values") or []
+        told = ", ".join(f"{name} {value:.5g}" for name, value in zip(self.metrics, values, strict=False))
+        return f" ({told})" if told else ""
 
 
 def find(folders: Sequence[Path]) -> list[Study]:

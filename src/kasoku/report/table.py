@@ -33,7 +33,8 @@ def runs_table(rows: Sequence[Row], runs: Sequence[Found]) -> Table:
     count = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
     count += f" in {len(rows)} rows" if len(rows) < len(runs) else ""
     title = count + (f", all with {' '.join(sorted(shared))}" if shared else "")
-    left_out = {"metric"} | ({"hits"} if all(row.hits is None for row in rows) else set())
+    untold = [name for name in ("hits", "seconds_to_target") if all(getattr(row, name) is None for row in rows)]
+    left_out = {"metric", *untold}
     if len(rows) == len(runs):
         left_out |= {"n", "median", "spread"}  # of one run each, which is its best
     metric = " ".join(sorted({row.metric for row in rows if row.metric})) or "best"

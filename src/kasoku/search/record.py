@@ -44,6 +44,7 @@ class Sheet:
         trials = [row(trial) for trial in book.trials() if START in trial.user_attrs]
         found = [self._best_row(trial) for trial in best(book)]
         content = {"n_trials": book.agenda.n_trials, "study": book.study.study_name, "trials": trials, "best": found}
+        content["modes"] = [objective.mode for objective in self.objectives]
         write_text(self.directory / FILE, self._text(content | {"importance": importance(book) if at_end else {}}))
         if self.also:
             self.also(book)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, ProgressBar, TQDMProgressBar
+from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 
 from kasoku.optim.bridge import DrivenLR
 from kasoku.optim.table import Row, named_groups, table
@@ -21,6 +22,18 @@ from kasoku.training.takeover import is_driven
 log = logging.getLogger("kasoku")
 
 POINTS = 200  # of the picture of a schedule
+LATE = 1.0  # seconds of a validation after which it is shown
+
+
+class LateBar(Tqdm):
+    """One that shows itself once it is LATE seconds old: of short validations nothing is seen but a flicker."""
+
+    def __init__(self, **settings: Any):
+        self._born = time.monotonic()
+        super().__init__(**settings)
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+        return time.monotonic() - self._born > LATE and bool(super().display(msg, pos))
 
 
 class Bar(TQDMProgressBar):
@@ -43,9 +56,22 @@ class Bar(TQDMProgressBar):
         super().on_train_start(trainer, pl_module)
         self._began, self._total = (trainer.global_step, time.monotonic()), clock_of(trainer).total
 
-    def _should_update(self, current: int, total: int | float) -> bool:
+    def init_validation_tqdm(self) -> Tqdm:
+        if self.trainer.state.fn == "validate":
+            return super().init_validation_tqdm()
+        return LateBar(
+            desc=self.validation_description,
+            position=2 * self.process_position + 1,  # below the bar of the training
+            disable=self.is_disabled,
+            leave=False,
+            dynamic_ncols=True,
+            file=sys.stdout,
+            bar_format=self.BAR_FORMAT,
+        )
+
+    def _should_update(self, current: int, total: int | float | None) -> bool:
         now = time.monotonic()
-        if now - self._drawn < self._every and current < total:
+        if now - self._drawn < self._every and current != total:  # no total: a loader that does not say its length
             return False
         self._drawn = now
         return self.is_enabled
@@ -147,4 +173,5 @@ def time_left(done: int, to_come: int, seconds: float) -> str:
 
 
 def wants_bar() -> bool:
-    return sys.stderr.isatty()
+    """True where stdout is a terminal: the bars are drawn there, and a file is to have plain lines."""
+    return sys.stdout.isatty()

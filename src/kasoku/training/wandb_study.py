@@ -60,15 +60,19 @@ def _leave(study: studies.Study, settings: Mapping[str, Any]) -> None:
 def summary(study: studies.Study) -> dict[str, Any]:
     """Of a race ratio, low, high, hits, n, p and the sentence of each challenger; of a sweep its best.
 
-    A race with one challenger has them without the challenger's name too. What is not finite is left out.
+    The soonest one's stand there without its name too, which is under `strategy`: a chart of several races has one key
+    for all of them. What is not finite is left out.
     """
     if not study.race:
-        best = (study.sweep.get("best") or [{}])[0]
-        return {f"best/{name}": best[name] for name in ("value", "command", "number") if best.get(name) is not None}
+        best = (study.bests or [{}])[0]
+        found = {f"best/{name}": best.get(name) for name in ("value", "command", "number")}
+        found |= {f"best/{name}": value for name, value in zip(study.metrics, best.get("values") or [], strict=False)}
+        return {name: value for name, value in found.items() if value is not None}
     verdict = study.race.get("verdict") or []
     found = {f"{v['strategy']}/{name}": v.get(name) for v in verdict for name in (*FIGURES, "sentence")}
-    if len(verdict) == 1:
-        found |= {name: verdict[0].get(name) for name in (*FIGURES, "sentence")}
+    if verdict:
+        soonest = max(verdict, key=lambda entry: entry.get("ratio") or 0.0)
+        found |= {name: soonest.get(name) for name in ("strategy", *FIGURES, "sentence")}
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -77,5 +81,9 @@ def table(study: studies.Study) -> tuple[list[Any], list[list[Any]]]:
     if study.race:
         columns = ["strategy", "baseline", *FIGURES, "sentence"]
         return columns, [[entry.get(name) for name in columns] for entry in study.race.get("verdict") or []]
-    columns = ["number", "value", "command"]
-    return columns, [[best.get(name) for name in columns] for best in study.sweep.get("best") or []]
+    several = study.metrics if len(study.metrics) > 1 else []
+    lines = [
+        [best.get("number"), *(best["values"] if several else [best.get("value")]), best.get("command")]
+        for best in study.bests
+    ]
+    return ["number", *(several or ["value"]), "command"], lines

@@ -40,9 +40,13 @@ def no_difference(low: float, high: float, baseline: Hits, challenger: Hits, sca
     "no difference found (could be between 0.9 and 4.2 times); the runs scatter 5.2 times as much as the baseline's"
     >>> no_difference(0.88, 4.2, Hits(5, 5), Hits(5, 5), 0.25).partition("; ")[2]
     "the baseline's runs scatter 4.0 times as much as the others"
+    >>> no_difference(1, 1, Hits(5, 5), Hits(5, 5))
+    'no difference found: all runs took the same'
     """
     if not baseline.hits + challenger.hits:
         return "no difference found: no run reached the target"
+    if low == high:
+        return "no difference found: all runs took the same"
     if math.isfinite(high):
         span = f"between {number(low)} and {number(high)} times" if low else f"up to {number(high)} times"
     else:

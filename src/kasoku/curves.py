@@ -51,7 +51,10 @@ class Curves:
     def faults(self) -> list[Fault]:
         """Every setting that is unknown, missing or out of its range, whatever the run."""
         parts = {**self._schedules(), "warmup.": self.warmup}
-        return [fault for prefix, part in parts.items() for fault in _wrong_settings(part, prefix)]
+        classes = [no_function(prefix, part.func) for prefix, part in parts.items() if isinstance(part.func, type)]
+        if not classes and self.warmup.func is not warmups.none and "length" not in self.warmup.keywords:
+            return [Fault("warmup.length", MISSING, "must be given", "such as 5%; or choose warmup=none")]
+        return classes or [fault for prefix, part in parts.items() for fault in _wrong_settings(part, prefix)]
 
     def misfits(self, clock: Clock, later: Container[str] = ()) -> list[Fault]:
         """Every fault of the curves in a run with this clock. Facts that will be known `later` are not missed."""
@@ -155,6 +158,15 @@ def _ramp(warmup: Bound[float], length: int) -> Factor:
 def _ramp_length(name: str, ramp: Bound[float], clock: Clock) -> int:
     """The length of the warmup of a setting; it may be longer than the run, which then ends on the way."""
     return in_steps(f"optimizer.tricks.{name}_warmup", ramp.keywords["length"], clock)
+
+
+def no_function(prefix: str, kind: type) -> Fault:
+    """The fault of a class in the place of a function of the step, as those of torch.optim.lr_scheduler are."""
+    key = prefix.rstrip(".")
+    name, what = ("warmup", "factor(step, length)") if key == "warmup" else ("schedule", "factor(step, total)")
+    must = f"is a class, and a {name} is a function here: {what}"
+    group = key.partition(".")[0]
+    return Fault(key, kind.__name__, must, f"choose a {group}= of the same curve, or write the function")
 
 
 def _wrong_settings(part: Bound[Any], prefix: str) -> list[Fault]:

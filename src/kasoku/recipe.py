@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from kasoku import schedules, warmups
-from kasoku.curves import UNTUNED, Bound, Curves, Factor
+from kasoku.curves import UNTUNED, Bound, Curves, Factor, no_function
 from kasoku.durations import Clock
 from kasoku.faults import ConfigError, Fault
 from kasoku.optim.bridge import DrivenLR
@@ -73,6 +73,8 @@ class Recipe:
     tricks: Tricks = field(default_factory=Tricks)
 
     def __post_init__(self) -> None:
+        if other := no_optimizer(self.optimizer.func):
+            raise ConfigError(other)
         faults = check_call(self.optimizer.func, self.optimizer.keywords, "optimizer.", strict=True)
         scaling: dict[str, object] = {name: getattr(self, name) for name in SCALING}
         faults += check_call(Recipe, scaling, "optimizer.")
@@ -102,10 +104,7 @@ class Recipe:
     def _wrong_class(self, schedule: type) -> list[Fault]:
         if issubclass(schedule, DrivenLR):
             return check_call(schedule, self.schedule.keywords, "scheduler.")
-        must = "is a class, and a schedule is a function here: factor(step, total)"
-        return [
-            Fault("scheduler", schedule.__name__, must, "choose a scheduler= of the same curve, or write the function")
-        ]
+        return [no_function("scheduler.", schedule)]
 
     @property
     def lr(self) -> float:
@@ -163,9 +162,12 @@ class Recipe:
     def _optimizer(self, bound: Bound[Optimizer], groups: list[dict[str, Any]]) -> Optimizer:
         try:
             with judged(bound.func):
-                return bound(groups)
+                made = bound(groups)
         except ValueError as error:
             raise ConfigError(Fault("optimizer", bound.func.__name__, f"refuses its settings: {error}")) from error
+        if other := no_optimizer(type(made)):
+            raise ConfigError(other)
+        return made
 
     def lr_scale(self, clock: Clock) -> float:
         """The factor that `scale_lr` and `scale_steps` multiply every lr by in a run with this clock; said in the log.
@@ -235,6 +237,13 @@ class Recipe:
             must = f"needs an optimizer with beta2, {self.optimizer.func.__name__} has none"
             raise ConfigError(Fault("warmup.length", UNTUNED, must, "give a length, such as 5%"))
         return round(2 / (1 - betas[1]))
+
+
+def no_optimizer(target: object) -> Fault | None:
+    """The fault of a `target` that is a class, and none of an optimizer."""
+    if not inspect.isclass(target) or issubclass(target, Optimizer):
+        return None
+    return Fault("optimizer", target.__name__, "is no torch.optim.Optimizer", "choose one: optimizer=OPTION")
 
 
 def is_schedule_free(optimizer: object) -> bool:

@@ -251,6 +251,26 @@ TABLE = [
         "+model.metrics.f._target_=torchmetrics.F1Score +model.metrics.f.task=multiclas",
         "model.metrics.f=torchmetrics.F1Score: ValueError: Invalid Classification: expe",
     ),
+    (
+        "+callbacks.x={_target_:torch.nn.Flatten}",
+        "callbacks.x=torch.nn.Flatten: is no Callback of Lightning; name a class of one",
+    ),
+    ("+logger.x={_target_:torch.nn.Flatten}", "logger.x=torch.nn.Flatten: is no Logger of Lightning"),
+    ("+model.metrics.f={_target_:torch.nn.Flatten}", "model.metrics.f=torch.nn.Flatten: is no metric of torchmetrics"),
+    (
+        "model.net={_target_:torch.nn.functional.relu,_partial_:true}",
+        "model.net=torch.nn.functional.relu: is no torch.nn.Module",
+    ),
+    ("optimizer._target_=torch.nn.Flatten", "optimizer=Flatten: is no torch.optim.Optimizer"),
+    (
+        "optimizer._target_=torch.optim.lr_scheduler.StepLR",
+        "optimizer._target_=torch.optim.lr_scheduler.StepLR: is no torch.optim.Optimizer",
+    ),
+    (
+        "warmup._target_=torch.optim.lr_scheduler.LinearLR",
+        "warmup=LinearLR: is a class, and a warmup is a function here: factor(step, length)",
+    ),
+    ("warmup._target_=kasoku.schedules.cosine", "warmup.length: must be given; such as 5%"),
     ("+model.metrics.f=3", "model.metrics.f=3: must have a _target_; which names the class to make it of"),
     (
         "model.loss._target_=torch.nn.L1Loss",

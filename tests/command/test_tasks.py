@@ -166,6 +166,13 @@ def test_metrics_are_told_what_the_data_knows(tmp_path, overrides, name, value):
     assert getattr(built(tmp_path, "model=mlp", *overrides).metrics["val"]["x"], name) == value
 
 
+def test_metrics_inside_of_metrics_are_told_it_too(tmp_path):
+    inner = "{_target_:torchmetrics.MinMaxMetric,base_metric:{_target_:torchmetrics.Accuracy}}"
+    several = "{_target_:torchmetrics.MetricCollection,metrics:[{_target_:torchmetrics.F1Score}]}"
+    metrics = built(tmp_path, "model=mlp", f"+model.metrics.x={inner}", f"+model.metrics.y={several}").metrics["val"]
+    assert metrics["x"]._base_metric.num_classes == metrics["y"]["MulticlassF1Score"].num_classes == 10
+
+
 def test_a_metric_may_be_replaced_by_one_of_another_kind(tmp_path):
     replaced = "model.metrics.acc._target_=torchmetrics.classification.BinaryAccuracy"
     assert built(tmp_path, "model=mlp", replaced).metrics["val"]["acc"].threshold == 0.5

@@ -86,6 +86,13 @@ def answer(command, conf=CONF):
             "model=mlp model.metrics.f1=3",
             ["the keys of model.metrics are: acc", "to add it, write +model.metrics.f1=3"],
         ),
+        ("trainer.overfit_batches=1", ["no such key", "to add it, write +trainer.overfit_batches=1"]),
+        ("trainer.profiler=simple", ["if pytorch_lightning.Trainer takes it, write +trainer.profiler=simple"]),
+        (
+            "callbacks.best.save_top_k=3",
+            ["if pytorch_lightning.callbacks.ModelCheckpoint takes it, write +callbacks.best.save_top_k=3"],
+        ),
+        ("model.loss.weight=[1,2]", ["if torch.nn.CrossEntropyLoss takes it, write +model.loss.weight=[1,2]"]),
         ("callbacks.es.patience=3", ["the keys of callbacks=default are: best last", "write +callbacks.es.patience=3"]),
         ("-m optimizer.nu=0.1,0.2", ["optimizer.nu=0.1,0.2: no such key"]),
         # how it is written
@@ -297,6 +304,31 @@ def test_an_experiment_that_names_no_option_is_named(mine):
         ("experiment", "model:\n  width: 3\n", "nothing reads its keys model; begin the file with the line # @package"),
         (
             "experiment",
+            "defaults:\n  - override model: mlp\n",
+            "experiment/ours.yaml: overrides experiment/model for want of a / before model; write override /",
+        ),
+        (
+            "experiment",
+            "# @package _global_\ndefaults:\n  - override model: mlp\n",
+            "for want of a / before model; write override /model: OPTION",
+        ),
+        (
+            "experiment",
+            "# @package _global_\ndefaults:\n  - override /modell: mlp\n",
+            "overrides modell, of which nothing is chosen; did you mean model?",
+        ),
+        (
+            "experiment",
+            "# @package _global_\ndefaults:\n  - /model: mlp\n",
+            "its defaults list chooses model, which is chosen already; write there override /model: OPTION",
+        ),
+        (
+            "model",
+            "defaults:\n  - override /task: regression\n",
+            "outside of its own group; write override /task@_global_.task: OPTION",
+        ),
+        (
+            "experiment",
             "# @package _global_\ndefaults:\n  - override /model: mlp\n  - /data: digits\n",
             "Overrides must be at the end of the defaults list",
         ),
@@ -305,6 +337,12 @@ def test_an_experiment_that_names_no_option_is_named(mine):
 def test_a_slip_in_a_file_of_the_users_names_the_file_and_the_line_to_write(mine, option, text, said):
     path = mine(f"{option}/ours", text)
     assert said in answer(f"--config-dir {path.parents[1]} {option}=ours")
+
+
+def test_a_node_in_the_place_of_a_null_is_given_key_by_key():
+    words = "data=own data._target_=torch.nn.Flatten data.val._target_=torch.nn.Flatten data.val.start_dim=2"
+    assert answer(words) == ""
+    assert "target.metric is a value and has no keys" in answer("+target.metric.x=1")
 
 
 def test_options_of_the_user_stand_beside_the_own(mine):

@@ -35,6 +35,10 @@ class Points(Dataset):
         return self.x[number] + self.noise * moved, self.y[number]
 
 
+def parts_of_points() -> torch.utils.data.Subset:
+    return torch.utils.data.Subset(torch.utils.data.ConcatDataset([Points(), Points()]), range(SIZE))
+
+
 class Fickle(Points):
     """Draws from a generator of its own, which no seed of the outside repeats."""
 

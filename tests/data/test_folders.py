@@ -272,3 +272,12 @@ def test_greys_beyond_white_are_refused_before_training(tmp_path: Path):
     Image.fromarray(np.full((4, 4), 90, np.float32)).save(tmp_path / "a" / "x.tif")
     assert "data.white=null: must be the grey value that is white" in refusal(tmp_path)
     assert ImageFolder(root=str(tmp_path), white=90, val_fraction=0.25, batch_size=1).setup() is None
+
+
+def test_files_that_one_setting_puts_right_are_one_fault(tmp_path):
+    for number in range(3):
+        Image.fromarray(np.full((4, 4), 200.0, dtype=np.float32)).save(tmp_path / f"{number}.tif")
+    with pytest.raises(ConfigError) as caught:
+        inspection.inspect(sorted(tmp_path.iterdir()), None, everything=False)
+    assert len(caught.value.faults) == 1
+    assert "and those of 2 more files do not fit; give it" in str(caught.value)

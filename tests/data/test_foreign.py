@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,12 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
+from kasoku.command.tasks import facts_of
 from kasoku.data.exact import made_exact
 from kasoku.data.foreign import datamodule
 from kasoku.data.order import Shard
 from kasoku.data.seeded import same
-from kasoku.data.wrapped import Numbered
+from kasoku.data.wrapped import Numbered, classes_of
 from kasoku.faults import ConfigError
 from tests.conftest import ROOT, command, read_result, run_here
 from tests.data import own
@@ -78,6 +79,28 @@ def test_every_kind_trains(name: str, tmp_path: Path):
     assert result["steps"] == steps
     is_validated = name not in ("an IterableDataset", "an IterableDataset by epochs", "a DataLoader")
     assert ("val/loss" in result["metrics"]) == is_validated
+
+
+def test_the_classes_of_what_a_dataset_is_made_of_are_its_own(tmp_path: Path):
+    """Mutant: only the outermost dataset is asked."""
+    assert classes_of(own.parts_of_points()) == classes_of(DataLoader(own.parts_of_points())) == 2
+    different = torch.utils.data.ConcatDataset([own.Points(), [(torch.zeros(4), 0)]])
+    assert classes_of(different) is None
+
+
+@pytest.mark.parametrize(
+    ("make", "options"), [(own.parts_of_points, {"batch_size": 8}), (own.loader, {}), (own.Module, {})]
+)
+def test_a_net_that_asks_for_sizes_gets_those_that_any_data_shows(make: Callable[[], Any], options: dict[str, Any]):
+    fact = facts_of(datamodule(make(), options, "mine"))
+    assert (fact("input_shape"), fact("num_classes")) == ([4], 2)
+
+
+def test_a_shape_that_the_data_does_not_show_is_asked_for(tmp_path: Path):
+    net = ("model.net._target_=kasoku.nets.mlp.MLP", "+model.net.num_classes=2")
+    assert "input_shape=null: the data does not say the shape of a sample; give it" in refusal(
+        tmp_path, *words("Named", "data.batch_size=8"), *net
+    )
 
 
 def test_batches_may_be_dicts(tmp_path: Path):

@@ -81,6 +81,14 @@ def test_a_matrix_has_the_norm_of_an_orthogonal_one_before_its_step():
     torch.testing.assert_close(kernel, scaled)
 
 
+def test_a_matrix_of_zeros_is_no_division_by_zero():
+    matrix = nn.Parameter(torch.zeros(8, 4))
+    matrix.grad = torch.randn(8, 4)
+    Muon([{"params": [matrix], "kind": "muon"}], **SETTINGS, normalize=True).step()
+    assert matrix.isfinite().all()
+    assert matrix.norm() > 0
+
+
 def test_matrices_of_equal_shape_go_as_one_batch_and_keep_their_places():
     tensors = [torch.randn(4, 6), torch.randn(5, 3), torch.randn(4, 2, 3), torch.randn(4, 6)]
     together = orthogonalised(tensors)

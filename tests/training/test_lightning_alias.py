@@ -16,6 +16,7 @@ NAMES = """
 from kasoku.training import lightning_alias
 lightning_alias.accept()
 import lightning as L
+assert L.pytorch.callbacks.EarlyStopping and L.fabric.Fabric is L.Fabric
 import lightning.pytorch as plight
 import pytorch_lightning as pl
 from lightning import seed_everything

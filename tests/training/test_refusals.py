@@ -109,3 +109,9 @@ def test_a_run_without_names_says_callbacks(tmp_path):
     best = [ModelCheckpoint(monitor="val/acc"), ModelCheckpoint(monitor="val/acc")]
     with pytest.raises(ConfigError, match="callbacks: Found more than one"):
         run_here(tmp_path, *SMALL, callbacks=best)
+
+
+def test_a_test_that_cannot_begin_is_refused_in_lightnings_words_and_the_training_kept(tmp_path):
+    with pytest.raises(ConfigError, match=r"trainer.limit_test_batches=0.001: You requested to check 0.001 of the"):
+        run_here(tmp_path, *SMALL, "trainer.limit_test_batches=0.001", "trainer.limit_train_batches=1")
+    assert read_result(tmp_path)["status"] == "completed"

@@ -10,17 +10,19 @@ from typing import Any
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
+from torchmetrics import Metric, MetricCollection
 
 from kasoku.command import tasks
 from kasoku.command.data import make_data
 from kasoku.command.devices import decided, machine_faults, on_cuda
-from kasoku.command.make import Maker, first_line, is_node
+from kasoku.command.make import Maker, first_line, is_node, nodes
 from kasoku.config import replaced
 from kasoku.config.environment import shareable
 from kasoku.config.replaced import OF_EVERY_OPTIMIZER, OF_THE_RUN
 from kasoku.faults import MISSING, ConfigError, Fault
 from kasoku.optim.tricks import Tricks
-from kasoku.recipe import SCALING, Recipe, learning_rates, rebound
+from kasoku.recipe import SCALING, Recipe, learning_rates, no_optimizer, rebound
 from kasoku.results import Target
 from kasoku.signatures import violated
 from kasoku.training import guests, lightning_alias
@@ -63,7 +65,7 @@ def build(
     trainer = maker.make(_without(cfg.trainer, NOT_THE_TRAINERS), "trainer")
     loggers = [_logger(maker, node, f"logger.{name}", cfg, directory, target) for name, node in cfg.logger.items()]
     keys = [f"callbacks.{name}" for name, node in cfg.callbacks.items() if node is not None]
-    callbacks = [maker.make(OmegaConf.select(cfg, key), key) for key in keys]
+    callbacks = [_callback(maker, OmegaConf.select(cfg, key), key) for key in keys]
     maker.raise_faults()
     check_by_hand(module, trainer.keywords)
     drive(module, recipe, override=cfg.model.get("recipe", "override") == "override")
@@ -148,6 +150,9 @@ def _recipe(maker: Maker, cfg: DictConfig) -> Any:
     tricks = maker.make(optimizer.tricks, "optimizer.tricks") if "tricks" in optimizer else Tricks()
     if None in (bound, schedule, warmup, groups, tricks, *drives.values()):
         return None
+    if other := no_optimizer(bound.func):
+        maker.faults.append(other)
+        return None
     if optimizer.get("lr", AUTO) == AUTO:  # not given, or not found yet: the optimizer's own default
         default = learning_rates(partial(bound.func)).get("lr", None if "lr" not in optimizer else 1.0)
         if default is None:
@@ -192,22 +197,25 @@ def _net(maker: Maker, node: DictConfig, task: Task) -> Any:
     if target is not None and (fault := tasks.lacking(node, target, task)):
         maker.faults.append(fault)
         return None
-    return maker.make(node, "model.net")
+    made = maker.make(node, "model.net")
+    return _of_kind(maker, made, isinstance(made, nn.Module), "model.net", node, "torch.nn.Module")
 
 
 def _metric(maker: Maker, node: DictConfig, key: str) -> Any:
-    target = maker.locate(node, key) if is_node(node) else None
-    if target is not None and (fault := tasks.unsaid(key, node, target)):
-        maker.faults.append(fault)
-        return None
-    return maker.make(node, key)
+    for where, inner in nodes(node, key):
+        target = maker.locate(inner, where)
+        if target is not None and (fault := tasks.unsaid(where, inner, target)):
+            maker.faults.append(fault)
+            return None
+    made = maker.make(node, key)
+    return _of_kind(maker, made, isinstance(made, Metric | MetricCollection), key, node, "metric of torchmetrics")
 
 
 def _with_offers(maker: Maker, model: DictConfig) -> DictConfig:
     """`model` with nulls for what the classes of net and metrics take from the data and are not given."""
-    nodes = {f"metrics.{name}": node for name, node in (model.get("metrics") or {}).items()}
-    for key, node in (nodes | {"net": model.get("net")}).items():
-        target = maker.locate(node, f"model.{key}") if is_node(node) else None
+    net = model.get("net")
+    for key, node in [*nodes(model.get("metrics"), "metrics"), *([("net", net)] if is_node(net) else [])]:
+        target = maker.locate(node, f"model.{key}")
         if target is not None:
             tasks.offer(node, target, optional=key != "net")
     return model
@@ -292,6 +300,19 @@ def _take_out(node: DictConfig, doubtful: Collection[str], maker: Maker, key: st
                 del node[name]
 
 
+def _callback(maker: Maker, node: DictConfig, key: str) -> Any:
+    """A callback; of whichever Lightning, for the hooks are the same."""
+    made = maker.make(node, key)
+    return _of_kind(maker, made, hasattr(type(made), "state_key"), key, node, "Callback of Lightning")
+
+
+def _of_kind(maker: Maker, made: Any, is_one: bool, key: str, node: DictConfig, kind: str) -> Any:
+    """What `node` made; None where it is none of its `kind`, which is noted, or could not be made."""
+    if made is not None and not is_one:
+        maker.faults.append(Fault(key, node["_target_"], f"is no {kind}", "name a class of one"))
+    return made if is_one else None
+
+
 def _logger(maker: Maker, node: DictConfig, key: str, cfg: DictConfig, directory: Path, target: Target) -> Any:
     """A logger as a guest, with the run's directory, configuration and target where its arguments ask for them."""
     if not is_node(node):
@@ -305,6 +326,7 @@ def _logger(maker: Maker, node: DictConfig, key: str, cfg: DictConfig, directory
         accepted = inspect.signature(logger.func).parameters
         given = {name: value for name, value in (offered | {"patience": patience}).items() if name in accepted}
         logger = maker.attempt(lambda: _called(logger, given, key))
+    logger = _of_kind(maker, logger, hasattr(type(logger), "log_metrics"), key, node, "Logger of Lightning")
     return guests.guarded(logger, key, patience)
 
 

@@ -114,7 +114,7 @@ def _bound(node: DictConfig, key: str, trusted: Sequence[str]) -> partial[Any]:
 def _judged(node: DictConfig, key: str, trusted: Sequence[str]) -> list[Callable[..., Any]]:
     """The callables that `node` and the nodes inside name, every call of them found allowed."""
     targets, faults, cause = [], list[Fault](), None
-    for where, inner in _nodes(node, key):
+    for where, inner in nodes(node, key):
         try:
             targets.append(locate(f"{where}._target_", inner["_target_"], trusted))
         except ConfigError as error:
@@ -139,7 +139,7 @@ def _with_tensors(node: DictConfig, targets: Sequence[Callable[..., Any]]) -> Di
 
 
 def _with(node: DictConfig, targets: Sequence[Callable[..., Any]]) -> list[tuple[DictConfig, Callable[..., Any]]]:
-    return list(zip((inner for _, inner in _nodes(node, "")), targets, strict=True))
+    return list(zip((inner for _, inner in nodes(node, "")), targets, strict=True))
 
 
 def _is_tensor(target: Callable[..., Any], node: DictConfig, name: Any) -> bool:
@@ -152,17 +152,17 @@ def _arguments(node: DictConfig) -> dict[str, Any]:
     return {str(name): _plain(node[name]) for name in node if name not in INSTRUCTIONS and not is_node(node[name])}
 
 
-def _nodes(node: Any, key: str) -> Iterator[tuple[str, DictConfig]]:
+def nodes(node: Any, key: str) -> Iterator[tuple[str, DictConfig]]:
     """Every node with a `_target_` in `node`, itself included, with its dotted key."""
     if isinstance(node, DictConfig):
         if "_target_" in node:
             yield key, node
         for name in node:
             if not OmegaConf.is_missing(node, name):
-                yield from _nodes(node[name], f"{key}.{name!s}")
+                yield from nodes(node[name], f"{key}.{name!s}")
     elif isinstance(node, ListConfig):
         for index, item in enumerate(node):
-            yield from _nodes(item, f"{key}[{index}]")
+            yield from nodes(item, f"{key}[{index}]")
 
 
 def _or_own(trusted: Sequence[str] | None) -> Sequence[str]:

@@ -5,32 +5,48 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
-from omegaconf import DictConfig, OmegaConf
-from torch import nn
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from torch import Tensor, nn
 
 from kasoku.command.make import Maker, is_node
 from kasoku.config.replaced import FROM_DATA
+from kasoku.data.wrapped import classes_of
 from kasoku.faults import ConfigError, Fault
 from kasoku.training.batches import Batch
 from kasoku.training.losses import Function
+from kasoku.training.observe import first_batch
 from kasoku.training.tasks import Classification, Custom, Task
 
 OUTPUTS = ("num_classes", "num_outputs")  # of a net: what the task needs
+SHOWN = ("input_shape", "num_classes")  # by the first batch, by the dataset of a loader
 
 Facts = Callable[[str], Any]
 
 
 def facts_of(data: pl.LightningDataModule) -> Facts:
-    """Facts that `data` states of itself, by name, None where it states nothing. It is set up when that is needed."""
+    """Facts that `data` states of itself or shows, by name, else None. It is set up where that is needed."""
 
     def fact(name: str) -> Any:
         if not hasattr(data, name):
             data.prepare_data()
             data.setup("fit")
         value = getattr(data, name, None)
+        if value is None and name in SHOWN:
+            value = _shown(data, name)
         return list(value) if isinstance(value, tuple) else value
 
     return fact
+
+
+def _shown(data: pl.LightningDataModule, name: str) -> Any:
+    try:
+        if name == "num_classes":
+            return classes_of(data.train_dataloader())
+        batch = first_batch(data)
+    except Exception:  # of foreign data, whatever it is: what it does not show is asked for
+        return None
+    x = batch[0] if isinstance(batch, tuple | list) else None
+    return list(x.shape[1:]) if isinstance(x, Tensor) else None
 
 
 def make_task(maker: Maker, node: DictConfig | None, fact: Facts) -> Task | None:
@@ -111,8 +127,12 @@ def unsaid(key: str, node: DictConfig, target: Callable[..., Any]) -> Fault | No
 
 
 def lacking(net: DictConfig, target: Callable[..., Any], task: Task) -> Fault | None:
-    """The fault of a net whose number of outputs nobody says."""
+    """The fault of a net whose number of outputs, or whose inputs, nobody says."""
     parameters = _parameters(target)
+    shape = "input_shape"
+    if shape in net and net[shape] is None and _is_required(parameters.get(shape)):
+        must = "the data does not say the shape of a sample"
+        return Fault(f"model.net.{shape}", None, must, f"give it: model.net.{shape}=[3,32,32], as an example")
     for name in OUTPUTS:
         if name in net and net[name] is None and _is_required(parameters.get(name)):
             must = f"the data does not say how many outputs task={task.name} needs"
@@ -199,9 +219,10 @@ def _as_module(made: Any) -> nn.Module:
 
 def _fill(node: DictConfig, fact: Facts) -> bool:
     for key, value in node.items():
-        if isinstance(value, DictConfig):
-            _fill(value, fact)
-        elif key in FROM_DATA and value is None:
+        for inner in (value,) if isinstance(value, DictConfig) else value if isinstance(value, ListConfig) else ():
+            if isinstance(inner, DictConfig):
+                _fill(inner, fact)
+        if key in FROM_DATA and value is None:
             node[key] = fact(str(key))
     return True
 

@@ -128,7 +128,10 @@ def _optimizer(optimizer: Values) -> Iterator[Fault]:
 def _without_lr(name: str) -> Iterator[Fault]:
     """The fault of an optimizer without an lr: its name, if there is no such class, which takes an import to know."""
     try:
-        locate(f"optimizer.{TARGET}", name, ("torch.optim", *(package.rstrip(".") for package in KNOWN)))
+        found = locate(f"optimizer.{TARGET}", name, ("torch.optim", *(package.rstrip(".") for package in KNOWN)))
+        if not hasattr(found, "add_param_group"):
+            yield Fault(f"optimizer.{TARGET}", name, "is no torch.optim.Optimizer", "choose one: optimizer=OPTION")
+            return
         yield Fault("optimizer.lr", MISSING, "must be given, the schedule multiplies it")
     except ConfigError as error:
         yield from error.faults

@@ -16,7 +16,9 @@ from kasoku.faults import MISSING, Fault, nearest, unknown
 COMPOSERS = ("hydra", "omegaconf", "yaml", "antlr4")
 NOT_THERE = re.compile(r"In '(.+?)': Could not load '(.+?)'")
 PACKAGED = re.compile(r"In '(.+?)': Could not override '(\w+)@[\w.]+'")
-NOT_OVERRIDDEN = re.compile(r"In '(.+?)': Could not override '/?([\w/]+)'")
+NOT_OVERRIDDEN = re.compile(r"In '(.+?)': Could not override '/?([\w/]+)(?:@[\w.]+)?'")
+OF_ALL = ("experiment/", "recipe/")  # files of keys of the whole configuration, and of no part
+CHOSEN_TWICE = re.compile(r"Multiple values for ([\w/]+)\.|([\w/]+) appears more than once in the final defaults list")
 NOT_CHOSEN = re.compile(r"You must specify '(.+?)'")
 
 
@@ -58,15 +60,31 @@ def _in_defaults(text: str) -> Fault | None:
         return Fault(f"{missing[1]}.yaml", MISSING, f"its defaults list names {missing[2]}, and there is no such file")
     if packaged := PACKAGED.match(text):
         must = f"overrides {packaged[2]}, which is outside of its own group"
-        return Fault(f"{packaged[1]}.yaml", MISSING, must, "begin the file with the line # @package _global_")
+        return Fault(f"{packaged[1]}.yaml", MISSING, must, _fix_of_package(packaged[1], packaged[2]))
     if unmatched := NOT_OVERRIDDEN.match(text):
         file, group = unmatched.groups()
-        meant = nearest(group, [folder.name for folder in home.conf_dir().iterdir()])
-        fix = (
-            f"did you mean {meant}?" if meant else f"to choose one anew, leave the word override out: /{group}: OPTION"
-        )
+        groups = [folder.name for folder in home.conf_dir().iterdir()]
+        own, _, name = group.rpartition("/")
+        if own == file.partition("/")[0] and name in groups:
+            must = f"overrides {group} for want of a / before {name}"
+            return Fault(f"{file}.yaml", MISSING, must, f"write {_as_override(file, name)}")
+        meant = nearest(group, groups)
+        fix = meant or f"to choose one anew, leave the word override out: /{group}: OPTION"
         return Fault(f"{file}.yaml", MISSING, f"its defaults list overrides {group}, of which nothing is chosen", fix)
     return None
+
+
+def _fix_of_package(file: str, group: str) -> str:
+    """The line that lets `file` override an option of another `group`."""
+    if file.startswith(OF_ALL):
+        return "begin the file with the line # @package _global_"
+    return f"write {_as_override(file, group)}"
+
+
+def _as_override(file: str, group: str) -> str:
+    """The line of a defaults list that overrides `group`; a file of a part has to leave its own package for it."""
+    place = "" if file.startswith(OF_ALL) else f"@_global_.{group}"
+    return f"override /{group}{place}: OPTION"
 
 
 def typed(override: Override) -> tuple[str, object]:
@@ -80,6 +98,9 @@ def _must_and_fix(text: str, override: Override) -> tuple[str, str]:
     line = str(override.input_line)
     if "No match in the defaults list" in text and not override.is_delete():
         return "nothing of this group is chosen so far", f"write +{line}"
+    twice = CHOSEN_TWICE.match(text)
+    if twice and (group := twice[1] or twice[2]) != override.key_or_group:
+        return f"its defaults list chooses {group}, which is chosen already", f"write there override /{group}: OPTION"
     if text.startswith("Multiple values for"):
         return "an option of this group is chosen already", f"write {line.lstrip('+')}"
     return f"cannot be applied: {' '.join(text.partition(chr(10) * 2)[0].split())}", ""

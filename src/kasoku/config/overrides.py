@@ -7,6 +7,7 @@ from typing import Any
 from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from kasoku.config import ranges
 from kasoku.config.compose import Groups
 from kasoku.config.hydra_errors import typed
 from kasoku.config.trust import TARGET
@@ -14,7 +15,7 @@ from kasoku.config.unread import NODES
 from kasoku.faults import Fault, closest, unknown
 
 COLLECTIONS = ("callbacks", "logger", "model.metrics")  # each key of theirs is one of any number
-KNOWN_PACKAGES = ("kasoku", "torch", "torchmetrics", "pytorch_lightning", "pytorch_optimizer", "schedulefree", "hydra")
+COMPLETE = ("kasoku", "hydra", "hydra_plugins")  # packages of whose classes the files name each argument
 OPEN = "race.strategies."  # keys that the command may add to
 
 
@@ -113,51 +114,64 @@ class Composed:
         node: Any = self.cfg
         for depth, part in enumerate(parts):
             if not _holds(node, part):
-                if (override.is_add() or override.is_force_add()) and isinstance(node, DictConfig):
+                if (override.is_add() or override.is_force_add()) and ((depth and node is None) or _is_mapping(node)):
                     return None
-                fault = self._unknown(key, value, node, parts[:depth], part)
-                return replace(fault, fix=_with_offer(fault.fix, node, parts[:depth], override))
+                offer = _offer(node, parts[:depth], part, override)
+                fault = self._unknown(key, value, node, parts[:depth], part, offer)
+                if ".".join(parts[:depth]) not in COLLECTIONS or override.is_delete():
+                    return fault
+                return replace(fault, fix=f"{fault.fix} to add it, write {_added(override)}".strip())
             node = _inside(node, part)
         if override.is_add() and not isinstance(value, list | dict):
             return Fault(key, value, "this key is there already", f"write {str(override.input_line)[1:]}")
         return None
 
-    def _unknown(self, key: str, value: object, node: Any, above: list[str], name: str) -> Fault:
+    def _unknown(self, key: str, value: object, node: Any, above: list[str], name: str, offer: str) -> Fault:
         if not above:
             names = sorted(str(root) for root in self.cfg if root not in (*self.groups, "hydra"))
             must = f"no such group or key, the groups are: {' '.join(self.groups)}; the keys are: {' '.join(names)}"
-            return Fault(key, value, must, self._hint(name, [*self.groups, *names]))
+            return Fault(key, value, must, self._hint(name, [*self.groups, *names], ""))
         where = self._where(above)
         if not isinstance(node, DictConfig):
             return Fault(key, value, f"{where} is a value and has no keys")
         names = sorted(str(inner) for inner in node if not str(inner).startswith("_"))
-        hint = f"to add it: +{key}={{...}}" if isinstance(value, dict) else self._hint(name, names)
+        hint = f"to add it: +{key}={{...}}" if isinstance(value, dict) else self._hint(name, names, offer)
         return Fault(key, value, f"no such key, the keys of {where} are: {' '.join(names)}", hint)
 
     def _where(self, above: list[str]) -> str:
         choice = self.cfg.hydra.runtime.choices.get(above[0]) if len(above) == 1 else None
         return f"{above[0]}={choice}" if choice else ".".join(above)
 
-    def _hint(self, name: str, siblings: list[str]) -> str:
-        """The place of a key of this very name, or else a near spelling among the siblings or anywhere."""
+    def _hint(self, name: str, siblings: list[str], offer: str) -> str:
+        """The place of a key of this very name, or a near spelling beside it, or the `offer`, or one anywhere."""
         values = OmegaConf.to_container(self.cfg, resolve=False)
         deep_first = sorted(_leaves(values), key=lambda key: key.count("."), reverse=True)
         leaves = {key.rpartition(".")[2]: key for key in deep_first if not key.startswith("hydra.")}
         if name in leaves:
             return f"did you mean {leaves[name]}?"
-        near = closest(name, siblings) or leaves.get(closest(name, leaves))
+        near = closest(name, siblings)
+        if offer and (not near or name in ranges.TRAINER):
+            return offer
+        near = near or leaves.get(closest(name, leaves), "")
         return f"did you mean {near}?" if near else ""
 
 
-def _with_offer(fix: str, node: Any, above: list[str], override: Override) -> str:
-    """`fix`, and how to add the key, where `node` may hold more than its file says."""
-    if override.is_delete() or not (above and isinstance(node, DictConfig)):
-        return fix
-    line, target = f"+{str(override.input_line).lstrip('+')}", _inside(node, TARGET)
-    if ".".join(above) in COLLECTIONS:
-        return f"{fix} to add it, write {line}".strip()
-    is_foreign = isinstance(target, str) and target.split(".")[0] not in KNOWN_PACKAGES
-    return f"if {target} takes it, write {line}" if is_foreign and not fix else fix
+def _offer(node: Any, above: list[str], name: str, override: Override) -> str:
+    """The way to add a key to `node`, whose class may take more than its file says."""
+    target = _inside(node, TARGET) if _is_mapping(node) else None
+    if override.is_delete() or not isinstance(target, str) or target.split(".")[0] in COMPLETE:
+        return ""
+    if above == ["trainer"] and name in ranges.TRAINER:
+        return f"to add it, write {_added(override)}"
+    return f"if {target} takes it, write {_added(override)}"
+
+
+def _added(override: Override) -> str:
+    return f"+{str(override.input_line).lstrip('+')}"
+
+
+def _is_mapping(node: Any) -> bool:
+    return isinstance(node, DictConfig)
 
 
 def _holds(node: Any, part: str) -> bool:

@@ -6,6 +6,7 @@ import os
 import struct
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -50,7 +51,16 @@ def inspect(paths: Sequence[Path], white: float | None, everything: bool) -> Non
     with ThreadPoolExecutor(THREADS) as pool:
         found = [fault for faults in pool.map(_each(judge), shares) for fault in faults]
     if found:
-        raise ConfigError(*sorted(found, key=str))
+        raise ConfigError(*_alike_once(sorted(found, key=str)))
+
+
+def _alike_once(faults: Sequence[Fault]) -> list[Fault]:
+    """`faults` with one for all files that one setting puts right; a broken file each has its own."""
+    broken = [fault for fault in faults if fault.key == "data.root"]
+    others = [fault for fault in faults if fault.key != "data.root"]
+    if len(others) > 1:
+        others = [replace(others[0], must=f"{others[0].must}, and those of {len(others) - 1} more files do not fit")]
+    return [*others, *broken]
 
 
 def evenly(items: Sequence[Path], count: int) -> list[Path]:

@@ -48,7 +48,8 @@ class Options:
         prefetch: batches each of them has ready.
         drop_last: leaves out the rest of an epoch that fills no batch.
         collate: makes a batch of a list of samples; None: torch's default.
-        num_classes: for a net that asks for it; None: the dataset's `num_classes`, or as many as its `classes`.
+        num_classes: for a net that asks for it; None: the dataset's `num_classes`, or as many as its `classes`, or
+            those of the datasets that it is made of.
         order: of a DataLoader or LightningDataModule: `own`, or `exact` (see `kasoku.data.exact`). That of a Dataset is
             exact: order and random numbers of a batch are functions of (seed, epoch, batch).
         seed: of the split and the order.
@@ -65,6 +66,16 @@ class Options:
     num_classes: Count | None = None
     order: Literal["own", "exact"] = "own"
     seed: Seed = 0
+
+
+def classes_of(dataset: Any) -> int | None:
+    """The number of classes that `dataset` states, or that all of the datasets that it is made of do; None: neither."""
+    names = getattr(dataset, "classes", None)
+    if own := getattr(dataset, "num_classes", None) or (len(names) if names else None):
+        return int(own)
+    inner = getattr(dataset, "datasets", None) or [getattr(dataset, "dataset", None)]
+    known = {classes_of(part) for part in inner if part is not None}
+    return known.pop() if len(known) == 1 else None
 
 
 class Numbered(DataModule):
@@ -93,11 +104,10 @@ class Numbered(DataModule):
         self.check_batch_size()
 
     def _note_facts(self, dataset: Any) -> None:
-        sample, classes = dataset[0], getattr(dataset, "classes", None)
+        sample = dataset[0]
         if isinstance(sample, tuple | list) and hasattr(sample[0], "shape"):
             self.input_shape = tuple(sample[0].shape)
-        known = self.options.num_classes or getattr(dataset, "num_classes", None) or (len(classes) if classes else None)
-        if known:
+        if known := self.options.num_classes or classes_of(dataset):
             self.num_classes = known
 
     def _split(self) -> None:
@@ -163,8 +173,7 @@ class Loaders(pl.LightningDataModule):
         self.options = options
         train = parts["train"]
         self.batch_size = train.batch_size if isinstance(train, DataLoader) else options.batch_size
-        known = options.num_classes or getattr(getattr(train, "dataset", train), "num_classes", None)
-        if known:
+        if known := options.num_classes or classes_of(train):
             self.num_classes = known
 
     def train_dataloader(self) -> DataLoader:

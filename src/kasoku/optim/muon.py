@@ -126,7 +126,7 @@ class Muon(Optimizer):
             directions = [self._evened(p, d, group["row_beta"]) for p, d in zip(params, directions, strict=True)]
         ratios = [-float(group["lr"]) * _lr_ratio(p, group["adjust_lr"]) for p in params]
         if group["normalize"]:
-            norms = torch._foreach_norm(params)
+            norms = torch._foreach_clamp_min(torch._foreach_norm(params), TINY)
             torch._foreach_mul_(params, [math.sqrt(p.size(0)) / n for p, n in zip(params, norms, strict=True)])
         torch._foreach_mul_(params, 1 - float(group["lr"]) * group["weight_decay"])
         torch._foreach_add_(params, torch._foreach_mul(directions, ratios))

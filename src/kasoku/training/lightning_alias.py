@@ -55,6 +55,7 @@ class _Top(importlib.abc.Loader):
         for name, attributes in TOP.items():
             source = importlib.import_module(name)
             vars(module).update({attribute: getattr(source, attribute) for attribute in attributes})
+        vars(module).update({part: importlib.import_module(f"{NAME}.{part}") for part in REAL})  # L.pytorch.callbacks
         module.__version__ = importlib.import_module("pytorch_lightning").__version__  # type: ignore[attr-defined]
         log.info("lightning is taken for pytorch_lightning %s", module.__version__)
 

@@ -34,6 +34,14 @@ def uninitialised(module: nn.Module) -> list[str]:
     return [name for name, tensor in named if isinstance(tensor, UninitializedParameter | UninitializedBuffer)]
 
 
+def first_batch(data: pl.LightningDataModule) -> Any:
+    """The first training batch of `data`, before there is a trainer; whatever foreign data raises is raised."""
+    with isolate_rng():
+        data.prepare_data()
+        data.setup("fit")
+        return next(iter(first_batches(data.train_dataloader(), 1)))
+
+
 def batch_for_sizes(module: pl.LightningModule, data: pl.LightningDataModule) -> Any:
     """The first training batch of `data`, before there is a trainer.
 
@@ -41,10 +49,7 @@ def batch_for_sizes(module: pl.LightningModule, data: pl.LightningDataModule) ->
         ConfigError: there is none.
     """
     try:
-        with isolate_rng():
-            data.prepare_data()
-            data.setup("fit")
-            return next(iter(first_batches(data.train_dataloader(), 1)))
+        return first_batch(data)
     except Exception as error:  # of foreign data, whatever it is
         must = (
             f"{uninitialised(module)[0]} has no size before a first batch, which the data does not give here: {error}"

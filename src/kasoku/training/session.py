@@ -70,7 +70,8 @@ def test(run: Run) -> Ended:
     """Test the module as it is, write `result.json`, close the loggers."""
     session = _Session(run)
     with session.ending():
-        session.metrics = evaluate(session.trainer, run.module, run.data)
+        with refusals(run):
+            session.metrics = evaluate(session.trainer, run.module, run.data)
         session.status = "completed"
     return session.ended()
 
@@ -180,7 +181,8 @@ class _Session:
         run = self.run
         if best := checkpoints.best_of(self.trainer.checkpoint_callbacks, run.target.metric):
             checkpoints.load_weights(run.module, checkpoints.read(best, "checkpoint")["state_dict"])
-        self.metrics |= evaluate(self.trainer, run.module, run.data)
+        with refusals(run):
+            self.metrics |= evaluate(self.trainer, run.module, run.data)
 
     @contextmanager
     def ending(self) -> Iterator[None]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from kasoku.command.build import _lightning_module
+from kasoku.command.module import _lightning_module
 from kasoku.faults import ConfigError
 from tests.conftest import ROOT, command
 

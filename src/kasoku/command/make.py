@@ -1,7 +1,7 @@
 """Objects made of configuration nodes, judged as they are made. The only caller of Hydra's instantiate."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, get_args
 
@@ -55,6 +55,12 @@ class Maker:
             return locate(f"{key}._target_", node.get("_target_"), self._trusted)
         except ConfigError:
             return None
+
+    def of_kind(self, made: Any, is_one: bool, key: str, node: DictConfig, kind: str) -> Any:
+        """What `node` made; None where it is none of its `kind`, which is noted, or could not be made."""
+        if made is not None and not is_one:
+            self.faults.append(Fault(key, node["_target_"], f"is no {kind}", "name a class of one"))
+        return made if is_one else None
 
     def judge(self, node: DictConfig, key: str) -> None:
         """Note the faults of `node`, which cannot be made yet."""
@@ -163,6 +169,14 @@ def nodes(node: Any, key: str) -> Iterator[tuple[str, DictConfig]]:
     elif isinstance(node, ListConfig):
         for index, item in enumerate(node):
             yield from nodes(item, f"{key}[{index}]")
+
+
+def without(node: DictConfig, names: Iterable[str]) -> DictConfig:
+    """A copy of `node` less the keys `names`."""
+    rest: Any = OmegaConf.create(OmegaConf.to_container(node, resolve=True))
+    for name in names:
+        rest.pop(name, None)
+    return rest
 
 
 def _or_own(trusted: Sequence[str] | None) -> Sequence[str]:

@@ -307,7 +307,7 @@ def _callback(maker: Maker, node: DictConfig, key: str) -> Any:
 
 
 def _of_kind(maker: Maker, made: Any, is_one: bool, key: str, node: DictConfig, kind: str) -> Any:
-    """What `node` made; None where it is none of its `kind`, which is noted, or could not be made."""
+    """`made`, by `node`; None where it is none of its `kind`, which is noted, or could not be made."""
     if made is not None and not is_one:
         maker.faults.append(Fault(key, node["_target_"], f"is no {kind}", "name a class of one"))
     return made if is_one else None

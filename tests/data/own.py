@@ -94,6 +94,17 @@ def loader(size: int = SIZE, num_workers: int = 0) -> DataLoader:
     return DataLoader(Points(size), 8, shuffle=True, num_workers=num_workers)
 
 
+def too_few() -> DataLoader:
+    return DataLoader(Points(5), 8, drop_last=True)
+
+
+class Silent(Stream):
+    """Yields nothing."""
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return iter(())
+
+
 def weighted() -> DataLoader:
     sampler = WeightedRandomSampler(torch.arange(SIZE).float(), 40, generator=torch.Generator().manual_seed(3))
     return DataLoader(Points(), batch_sampler=BatchSampler(sampler, 8, drop_last=False))

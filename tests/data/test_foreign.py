@@ -138,6 +138,8 @@ def test_the_other_modes_take_it_too(tmp_path: Path, mode: str):
             words("Stream"),
             "scheduler=linear: needs to know how many steps the run has, and this data has no length; gi",
         ),
+        (words("too_few"), "data: gives no batch to train on; give it more samples, or a smaller batch_size"),
+        (words("Silent", "scheduler=constant"), "data: gives no batch to train on"),
         (words("Stream", "warmup=linear"), "and this data has no length: give trainer.max_steps"),
     ],
 )

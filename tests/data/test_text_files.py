@@ -55,8 +55,8 @@ def test_a_mark_says_the_encoding(tmp_path: Path, twin, text: str, encoding: str
 
 
 @pytest.mark.parametrize("text", [LINE * 60, GERMAN, RUSSIAN, HINDI, JAPANESE], ids=["ascii", "de", "ru", "hi", "ja"])
-@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
-def test_utf_16_without_a_mark_is_refused_and_read_with_the_key(tmp_path: Path, twin, text: str, encoding: str):
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_utf_16_and_32_without_a_mark_is_refused_and_read_with_the_key(tmp_path: Path, twin, text: str, encoding: str):
     path = written(tmp_path / "a.txt", text.encode(encoding))
     said = refusal(path)
     assert f"data.encoding={encoding}" in said or "must be UTF-8" in said

@@ -27,6 +27,10 @@ WAIT = [
         (["trainer.val_check_interval=100", "mode=preview"], "trainer.val_check_interval=100: `val_check_interval`"),
         (["trainer.limit_train_batches=0.01", "mode=find_lr"], "trainer.limit_train_batches=0.01: You requested"),
         (["trainer.val_check_interval=100", "scheduler=constant", "warmup=none"], "trainer.val_check_interval=100"),
+        (
+            [f"+callbacks.x._target_={LIGHTNINGS}.LearningRateFinder"],
+            "callbacks.x=LearningRateFinder: sets an attribute of the module, and its lr is optimizer.lr; leave it out",
+        ),
         (["+trainer.profiler=simpl"], "trainer.profiler=simpl: When passing string value"),
         (["+trainer.enable_checkpointing=false"], "trainer.enable_checkpointing=false: Trainer was configured with"),
         (["trainer.accumulate_grad_batches=3", *WAIT], "callbacks.wait=GradientAccumulationScheduler: You have set"),

@@ -57,7 +57,7 @@ class Maker:
             return None
 
     def of_kind(self, made: Any, is_one: bool, key: str, node: DictConfig, kind: str) -> Any:
-        """What `node` made; None where it is none of its `kind`, which is noted, or could not be made."""
+        """`made`, by `node`; None where it is none of its `kind`, which is noted, or could not be made."""
         if made is not None and not is_one:
             self.faults.append(Fault(key, node["_target_"], f"is no {kind}", "name a class of one"))
         return made if is_one else None

@@ -20,6 +20,7 @@ MARK = "\ufeff"
 UTF8 = "utf-8"
 CONTROLS = np.array([*range(8), *range(14, 27), *range(28, 32), 127])  # less \a \b \t \n \v \f \r and escape
 MOST_CONTROLS = 0.1  # of a text's bytes; half of those of UTF-16 are
+MOST_ZEROS = 0.9  # of the upper bytes of UTF-32
 SCANNED = 1 << 24  # bytes looked at in one go
 
 
@@ -34,7 +35,7 @@ def encoding_of(path: Path, counted: np.ndarray, given: str | None) -> str:
     """The encoding of `path`, whose bytes are `counted`: the `given` one, or that of its mark, or UTF-8.
 
     Raises:
-        ConfigError: there is no such encoding; or none is given and the file has no mark, but looks like UTF-16.
+        ConfigError: there is no such encoding; or none is given and a file without a mark looks like UTF-16 or 32.
     """
     if given is not None:
         return _known(given)
@@ -45,11 +46,19 @@ def encoding_of(path: Path, counted: np.ndarray, given: str | None) -> str:
             return name
     share = counted[CONTROLS].sum() / counted.sum()
     if share > MOST_CONTROLS:
-        odd, even = (np.isin(np.frombuffer(start[place::2], np.uint8), CONTROLS).sum() for place in (1, 0))
-        likely = "utf-16-le" if odd > even else "utf-16-be"
+        likely = _of_controls(start)
         must = f"must be given for {path}: {share:.0%} of it are control characters, as in {likely} without a mark"
         raise ConfigError(Fault("data.encoding", None, must, f"data.encoding={likely}, or utf-8 if they are text"))
     return UTF8
+
+
+def _of_controls(start: bytes) -> str:
+    """The encoding whose units of 4 bytes have two zeros, or those of 2 their control characters, where `start` has."""
+    zeros = [start[at::4].count(0) >= MOST_ZEROS * len(start[at::4]) for at in range(4)]
+    if all(zeros[2:]) or all(zeros[:2]):
+        return "utf-32-le" if all(zeros[2:]) else "utf-32-be"
+    odd, even = (np.isin(np.frombuffer(start[place::2], np.uint8), CONTROLS).sum() for place in (1, 0))
+    return "utf-16-le" if odd > even else "utf-16-be"
 
 
 def decode(path: Path, encoding: str) -> str:

@@ -3,17 +3,33 @@
 from collections.abc import Mapping
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback, EarlyStopping, StochasticWeightAveraging, WeightAveraging
+from pytorch_lightning.callbacks import (
+    Callback,
+    EarlyStopping,
+    LearningRateFinder,
+    StochasticWeightAveraging,
+    WeightAveraging,
+)
 
 from kasoku.faults import ConfigError, Fault, unknown
 from kasoku.training.module import Module
 from kasoku.training.run import Run
+from kasoku.training.takeover import is_taken_over
 
 AVERAGES = (WeightAveraging, StochasticWeightAveraging)
 
 
 def faults_of(run: Run) -> list[Fault]:
-    """Faults that show without the data: two averages of the weights, each of which would save the other's."""
+    """Faults that show without the data.
+
+    They are: two averages of the weights, each of which would save the other's; Lightning's search for an lr, which it
+    writes into an attribute of the module, where the recipe does not look.
+    """
+    finders = [callback for callback in run.callbacks if isinstance(callback, LearningRateFinder)]
+    if finders and is_taken_over(run.module):
+        must = "sets an attribute of the module, and its lr is optimizer.lr"
+        key = run.names.get(finders[0], "callbacks")
+        return [Fault(key, "LearningRateFinder", must, "leave it out, and give optimizer.lr=auto")]
     averages = [callback for callback in run.callbacks if isinstance(callback, AVERAGES)]
     keys = [run.names.get(callback, "callbacks") for callback in averages]
     must = f"{' and '.join(keys)} average the weights, a run has one average"

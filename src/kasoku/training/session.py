@@ -16,7 +16,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.io import CheckpointIO
 
 from kasoku import home
-from kasoku.faults import ConfigError, Fault
+from kasoku.faults import MISSING, ConfigError, Fault
 from kasoku.results import Result, Status
 from kasoku.signals import Stopped
 from kasoku.training import checkpoints, loops
@@ -74,6 +74,9 @@ def test(run: Run) -> Ended:
             session.metrics = evaluate(session.trainer, run.module, run.data)
         session.status = "completed"
     return session.ended()
+
+
+NO_BATCH = Fault("data", MISSING, "gives no batch to train on", "give it more samples, or a smaller batch_size")
 
 
 class _Session:
@@ -151,6 +154,8 @@ class _Session:
                 self._find_lr()
             with self.interrupts.listening(), refusals(run):
                 self.trainer.fit(run.module, datamodule=run.data, ckpt_path=run.resume)
+            if run.resume is None and not self.trainer.fit_loop.epoch_loop.batch_progress.total.ready:
+                raise ConfigError(NO_BATCH)
         except Diverged as error:
             log.error("diverged: %s", error)
             if run.last.exists():
@@ -261,6 +266,8 @@ class _Heard(Callback):
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         check_heard(trainer, self._overrides)
         gathered, batches = trainer.accumulate_grad_batches, trainer.num_training_batches
+        if not batches:
+            raise ConfigError(NO_BATCH)
         if gathered > batches:
             must = f"is more than the {batches} batches of an epoch, whose end takes the step anyway"
             raise ConfigError(Fault("trainer.accumulate_grad_batches", gathered, must, f"give {batches} at most"))

@@ -41,6 +41,11 @@ def is_driven(trainer: pl.Trainer) -> bool:
     return any(isinstance(config.scheduler, DrivenLR) for config in trainer.lr_scheduler_configs)
 
 
+def is_taken_over(module: pl.LightningModule) -> bool:
+    """True if the recipe trains `module`, and not what it configures itself."""
+    return "configure_optimizers" in vars(module) or type(module).configure_optimizers is configure_optimizers
+
+
 def check_by_hand(module: pl.LightningModule, settings: Mapping[str, Any]) -> None:
     """Raises ConfigError for `settings` of the trainer that a module which optimizes by hand takes care of itself."""
     must, fix = "is left to the module, which optimizes by hand (automatic_optimization = False)", "leave it out"

@@ -26,6 +26,10 @@ FILES = {
 }
 
 TABLE = [
+    (
+        "+model.metrics.m._target_=torchmetrics.functional.mean_squared_error",
+        "model.metrics.m=torchmetrics.functional.mean_squared_error: is a function of one batch; name the class",
+    ),
     ("optimizer=nestrov", "optimizer=nestrov: no such option, the options are: adadelta adafactor adagrad"),
     ("optimzer=sgd", "optimzer=sgd: no such group or key, the groups are: callbacks data experiment"),
     ("optimizer.lrr=0.1", "optimizer.lrr=0.1: no such key, the keys of optimizer=adamw are: amsgrad betas"),

@@ -1,5 +1,6 @@
 """The LightningModule of a run: one of the user's, or `Module` around the net, loss and metrics that model= names."""
 
+import inspect
 from typing import Any
 
 import pytorch_lightning as pl
@@ -54,6 +55,10 @@ def _net(maker: Maker, node: DictConfig, task: Task) -> Any:
 def _metric(maker: Maker, node: DictConfig, key: str) -> Any:
     for where, inner in nodes(node, key):
         target = maker.locate(inner, where)
+        if inspect.isfunction(target) and {"preds", "target"} <= inspect.signature(target).parameters.keys():
+            fix = "name the class that gathers it over an epoch, such as torchmetrics.classification.MulticlassF1Score"
+            maker.faults.append(Fault(where, inner["_target_"], "is a function of one batch", fix))
+            return None
         if target is not None and (fault := tasks.unsaid(where, inner, target)):
             maker.faults.append(fault)
             return None

@@ -292,7 +292,7 @@ def test_the_suite_takes_them_without_another_line(tmp_path):
         assert after[addition.group].pop(addition.name)
     assert after == before
     ours = " or ".join([*(addition.name for addition in ADDITIONS), "covers", "exists", "in_order"])
-    said = python(tree, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", "-rA", "-k", ours, *TESTS)
+    said = python(tree, "-m", "pytest", "-n", "0", "-m", "", "-p", "no:cacheprovider", "-rA", "-k", ours, *TESTS)
     passed = set(re.findall(r"^PASSED (\S+)$", said, re.MULTILINE))
     assert {f"tests/test_options.py::test_the_option_trains[{addition.option}]" for addition in ADDITIONS} <= passed
     assert f"tests/optim/test_options.py::test_trains_the_default_task[{OPTIMIZER.name}]" in passed

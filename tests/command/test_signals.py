@@ -7,6 +7,8 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -52,14 +54,19 @@ def wait_for(path: Path) -> None:
 
 
 def runs_on(group: int) -> bool:
-    """True if a process of the group is there, be it for two more seconds."""
+    """True if a process of the group runs for two more seconds; a zombie that nobody reads does not run."""
     for _ in range(40):
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
+        stats = (line.rpartition(")")[2].split() for line in _stats())
+        if not any(int(pgrp) == group and state != "Z" for state, _, pgrp, *_ in stats):
             return False
         time.sleep(0.05)
     return True
+
+
+def _stats() -> Iterator[str]:
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            yield path.read_text()
 
 
 @pytest.mark.sample(2)
@@ -74,6 +81,27 @@ def test_a_lost_terminal_and_a_warning_save_and_end_the_run(tmp_path, name):
     assert read_result(tmp_path / "run")["status"] == "interrupted"
     assert "Traceback" not in said
     assert not runs_on(process.pid)
+
+
+TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "data.batch_size=32")
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize(("signum", "to_all"), [(signal.SIGTERM, False), (signal.SIGTERM, True), (signal.SIGINT, True)])
+def test_two_processes_save_and_end_together(tmp_path, signum, to_all):
+    """As kill, a scheduler and Ctrl-C send it; Lightning starts the second process in the group of the first."""
+    process = started(tmp_path, LONG[0], *TWO, *LONG[2:])
+    wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    os.killpg(process.pid, signum) if to_all else process.send_signal(signum)
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 128 + signum, said
+    result = read_result(tmp_path / "run")
+    assert result["status"] == "interrupted"
+    assert "Traceback" not in said
+    assert not runs_on(process.pid)
+    on = command("resume=run", f"trainer.max_steps={result['steps'] + 2}", "trainer.max_epochs=null", cwd=tmp_path)
+    assert on.returncode == 0, on.stderr
+    assert read_result(tmp_path / "run")["steps"] == result["steps"] + 2
 
 
 def own(folder: Path, name: str) -> tuple[dict[str, str], str]:

@@ -11,7 +11,7 @@ import pytest
 from .conftest import Sweep
 from .test_resume import RANDOM, content, running, start, wait_until
 
-TRIALS = 6
+TRIALS = 4
 
 
 def children(pid: int) -> list[int]:
@@ -45,7 +45,7 @@ def test_it_ends_with_exactly_n_trials(sweep: Sweep, tmp_path: Path, victim: str
     directory = tmp_path / "sweep"
     process = start(directory, *RANDOM, f"sweeper.n_trials={TRIALS}", "sweeper.workers=2")
     wait_until(lambda: bool(running(directory)))
-    time.sleep(random.Random(moment).uniform(0, 4))
+    time.sleep(random.Random(moment).uniform(0, 3))
     for pid in VICTIMS[victim](process.pid, directory):
         try:
             os.kill(pid, signal.SIGKILL)

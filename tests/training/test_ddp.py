@@ -90,6 +90,7 @@ def states(checkpoint: dict[str, Any]) -> list[dict[str, torch.Tensor]]:
     return [optimizer["state"][number] for group in optimizer["param_groups"] for number in group["params"]]
 
 
+@pytest.mark.proof
 def test_sharded_weights_are_read_by_one_process(runs: Path, tmp_path: Path):
     weights = runs / "fsdp" / "checkpoints" / "best.ckpt"
     test = ("mode=test", "trainer=cpu", "logger=none", "model=mlp")

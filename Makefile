@@ -18,7 +18,7 @@ test: $(VENV)/.dev ## the tests, with a sample of the exhaustive ones
 	@$(BIN)/python -m pytest $(ARGS)
 
 proof: $(VENV)/.dev ## the exhaustive tests: every cut, every option, simulations at full size
-	@$(BIN)/python -m pytest -m proof $(ARGS)
+	@$(BIN)/python -m pytest -m proof -n 3 $(ARGS)  # many of them wait
 
 lint: $(VENV)/.dev type docs ## ruff, mypy, import-linter, the picture of the rooms, the reference, the site
 	@$(BIN)/ruff check .

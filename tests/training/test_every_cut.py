@@ -112,12 +112,12 @@ def test_a_sample_of_cuts(pool: Executor, tmp_path: Path, counted: Callable[...,
 
 @pytest.mark.proof
 def test_every_cut(pool: Executor, tmp_path: Path, counted: Callable[..., None]):
-    """A signal in every call of a hook of a run, a kill in those after its first step, and a draw of 90 other runs."""
+    """A signal in every call of a hook of a run, a kill in those after its first step, and a draw of 84 other runs."""
     terminated = [Cut(number) for number in range(CALLS)]
     killed = [Cut(number, signal.SIGKILL) for number in range(KILLS)]
     jobs = [(small(*RICH, *PLATEAU), tuple(terminated[i::2])) for i in range(2)]
     jobs += [(small(*RICH, *PLATEAU, *EACH_STEP), tuple(killed[i::2])) for i in range(2)]
-    found = outcomes(pool, [*jobs, *drawn(90, 3)], tmp_path)
+    found = outcomes(pool, [*jobs, *drawn(84, 3)], tmp_path)
     check(found, counted)
     assert len({path.read_text() for path in tmp_path.glob("[0-3]/straight.calls")}) == 1
     assert len((tmp_path / "0" / "straight.calls").read_text().splitlines()) == CALLS

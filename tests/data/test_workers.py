@@ -1,5 +1,6 @@
 """Image folders through workers: a run that is cut and resumed ends as the straight one, dropout included."""
 
+import multiprocessing
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,7 @@ def test_a_resumed_run_with_workers_and_dropout_ends_as_the_straight_one(tmp_pat
     )
     assert run_here(tmp_path / "straight", *overrides) == 0
     assert run_here(tmp_path / "cut", *overrides, callbacks=[SignalAt(cut)]) == 143
+    assert not multiprocessing.active_children()  # who is not ended lives on for 5 seconds
     assert resumed(tmp_path / "cut") == 0
     straight, again = weights(tmp_path / "straight"), weights(tmp_path / "cut")
     assert all(torch.equal(straight[name], again[name]) for name in straight)

@@ -85,6 +85,15 @@ class PlannedLoader(Loader):
     def __len__(self) -> int:
         return self.length
 
+    @property
+    def _iterator(self) -> Any:
+        """By this name Lightning finds in its teardown whose processes are to end; else each lives on for 5 seconds."""
+        return self.loader._iterator
+
+    @_iterator.setter
+    def _iterator(self, iterator: Any) -> None:
+        self.loader._iterator = iterator
+
     def __iter__(self) -> Iterator[Any]:
         for batch in self.loader:  # a generator: Lightning makes an iterator before it has restored its counters
             yield self.finished(batch)

@@ -171,11 +171,11 @@ def _settled(one: Standing, race: Plan) -> list[str]:
             for a in contest.attempts[:-1]
         ]
         values = " ".join(f"{key}={value:g}" for key, value in tuned.values.items())
-        length = f" trainer.max_steps={contest.steps}" if contest.strategy.decays else ""
+        length, there = (f" trainer.max_steps={contest.steps}", " there") if contest.strategy.decays else ("", "")
         median = statistics.median(map(contest.time, confirmed))
         texts.append(
             f"{one.name}: {values}{length}, {_hits(contest, contest.attempts[-1])} of {len(confirmed)} seeds reached "
-            f"it, median {_steps(median)}; tuned in {len(contest.work.made)} runs, {contest.work.spent} steps"
+            f"it{there}, median {_steps(median)}; tuned in {len(contest.work.made)} runs, {contest.work.spent} steps"
         )
         texts += [f"{one.name}: {warning}" for warning in tuned.warnings]
     return texts

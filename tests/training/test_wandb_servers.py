@@ -5,6 +5,8 @@ The last test prints a table of the runs.
 
 import os
 import re
+import socket
+import threading
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -143,6 +145,22 @@ def test_the_server_is_asked_once_before_the_first_batch(server, mode, monkeypat
             monkeypatch.setenv(name, value)
         assert wandb_server.decided("auto") == mode
     assert len(server.requests) == 1
+
+
+def test_a_server_that_speaks_another_protocol_is_none_of_wandbs(monkeypatch):
+    """Mutant: the error of the http package not caught, which is neither an OSError nor a ValueError."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{listening.getsockname()[1]}")
+
+        def greet() -> None:
+            with listening.accept()[0] as connection:
+                connection.recv(65536)
+                connection.sendall(b"220 mail.example ready\r\n")
+
+        greeting = threading.Thread(target=greet)
+        greeting.start()
+        assert wandb_server.refusal() == "127.0.0.1 does not answer as W&B does"
+        greeting.join()
 
 
 @pytest.mark.sample(3)

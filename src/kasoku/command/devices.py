@@ -7,7 +7,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from kasoku import bfloat16
-from kasoku.config.checks import without_gpu
+from kasoku.config.trainer_checks import without_gpu
 from kasoku.config.tree import plain
 from kasoku.faults import Fault
 

@@ -7,7 +7,7 @@ import torch
 from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
-from kasoku.faults import ConfigError, Fault
+from kasoku.nets import shapes
 from kasoku.signatures import checked
 
 
@@ -30,10 +30,7 @@ class CNN(nn.Module):
         dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.0,
     ):
         super().__init__()
-        if len(input_shape) != 3:
-            must = "must be [channels, height, width]"
-            raise ConfigError(Fault("model.net.input_shape", list(input_shape), must, "for other data: model=mlp"))
-        channels, *resolution = input_shape
+        channels, *resolution = shapes.image(input_shape, fix="for other data: model=mlp")
         widths = [width * 2**stage for stage in range(depth)]
         stages: list[nn.Module] = []
         for before, after in zip([channels, *widths], widths, strict=False):

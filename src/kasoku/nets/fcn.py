@@ -6,7 +6,7 @@ from typing import Annotated
 from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
-from kasoku.faults import ConfigError, Fault
+from kasoku.nets import shapes
 from kasoku.signatures import checked
 
 
@@ -30,9 +30,8 @@ class FCN(nn.Module):
         dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.0,
     ):
         super().__init__()
-        if len(input_shape) != 3:
-            raise ConfigError(Fault("model.net.input_shape", list(input_shape), "must be [channels, height, width]"))
-        self.stem = nn.Conv2d(input_shape[0], width, 3, padding=1)
+        channels, _, _ = shapes.image(input_shape)
+        self.stem = nn.Conv2d(channels, width, 3, padding=1)
         self.blocks = nn.ModuleList(block(width, 2**stage) for stage in range(depth))
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Conv2d(width, num_classes, 1)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from annotated_types import Ge, MinLen
 from torch import Tensor, nn
 
-from kasoku.faults import ConfigError, Fault
+from kasoku.nets import shapes
 from kasoku.signatures import checked
 
 Count = Annotated[int, Ge(1)]
@@ -35,9 +35,8 @@ class ResNet(nn.Module):
         zero_init_residual: bool = True,
     ):
         super().__init__()
-        if len(input_shape) != 3:
-            raise ConfigError(Fault("model.net.input_shape", list(input_shape), "must be [channels, height, width]"))
-        self.stem = nn.Sequential(conv3x3(input_shape[0], width, 1), nn.BatchNorm2d(width), nn.ReLU())
+        channels, _, _ = shapes.image(input_shape)
+        self.stem = nn.Sequential(conv3x3(channels, width, 1), nn.BatchNorm2d(width), nn.ReLU())
         layers: list[nn.Module] = []
         before = width
         for stage, count in enumerate(blocks):

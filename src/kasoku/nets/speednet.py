@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from annotated_types import Ge, Gt, Interval, Len
 from torch import Tensor, nn
 
-from kasoku.faults import ConfigError, Fault
+from kasoku.nets import shapes
 from kasoku.signatures import checked
 
 Count = Annotated[int, Ge(1)]
@@ -62,10 +62,7 @@ class SpeedNet(nn.Module):
     ):
         super().__init__()
         smallest = (SMALLEST - 1) * stride + patch
-        if len(input_shape) != 3 or min(input_shape[1:]) < smallest:
-            must = f"must be [channels, height, width] with at least {smallest} pixels a side"
-            fix = "it is that of the data: choose another data or model"
-            raise ConfigError(Fault("model.net.input_shape", list(input_shape), must, fix))
+        shapes.image(input_shape, fix="it is that of the data: choose another data or model", least=smallest)
         self.views = views
         self.whiten_eps = whiten_eps
         self.head_scale = head_scale or 1 / widths[-1]

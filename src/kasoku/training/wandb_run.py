@@ -22,6 +22,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from kasoku import home
 from kasoku.results import is_cost
 from kasoku.training import wandb_server
+from kasoku.training.background import in_background
 from kasoku.training.guests import PATIENCE, Patience, TookTooLong, in_short, within
 from kasoku.training.pictures import svg_of
 from kasoku.training.plain import described
@@ -102,7 +103,7 @@ class WandbRun(WandbLogger):
         """Start the W&B run in the background, once it is known that the server takes it."""
         if self._beginning is None:
             self._wandb_init |= {"id": _run_id(self._directory)}
-            self._beginning = _in_background(self._begin, wandb_server.decided(self._mode))
+            self._beginning = in_background(self._begin, wandb_server.decided(self._mode))
 
     def _begin(self, mode: str) -> Any:
         try:
@@ -164,7 +165,7 @@ class WandbRun(WandbLogger):
             except Exception as error:
                 if self._has_failed:
                     raise
-                self._beginning = _in_background(self._offline_after, error)
+                self._beginning = in_background(self._offline_after, error)
 
     def _log_row(self, metrics: Mapping[str, float], step: int | None) -> None:
         super().log_metrics(metrics, step)
@@ -274,20 +275,6 @@ def _tear_down() -> None:
     with contextlib.suppress(Exception):
         wandb.teardown()
     wandb.run = None
-
-
-def _in_background(work: Callable[..., Any], *args: Any) -> Future[Any]:
-    """The future of `work`, in a thread that the end of the process does not wait for."""
-    future: Future[Any] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(work(*args))
-        except BaseException as error:  # whoever asks for the result gets it
-            future.set_exception(error)
-
-    threading.Thread(target=run, daemon=True, name="wandb").start()
-    return future
 
 
 def _run_id(directory: Path) -> str:

@@ -5,12 +5,14 @@ import logging
 import netrc
 import os
 import ssl
-import threading
 from base64 import b64encode
+from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
+
+from kasoku.training.background import in_background
 
 log = logging.getLogger("kasoku")
 
@@ -62,11 +64,10 @@ def refusal() -> str:
 
     In a thread, for a name can take longer than that to resolve.
     """
-    found: list[str] = []
-    asking = threading.Thread(target=lambda: found.append(_answer(key())), daemon=True)
-    asking.start()
-    asking.join(PATIENCE)
-    return found[0] if found else f"{_host()} does not answer within {PATIENCE:g} s"
+    try:
+        return in_background(_answer, key()).result(PATIENCE)
+    except TimeoutError:
+        return f"{_host()} does not answer within {PATIENCE:g} s"
 
 
 def _answer(key: str | None) -> str:
@@ -85,7 +86,7 @@ def _answer(key: str | None) -> str:
         reason = getattr(error, "reason", error)
         is_doubtful = isinstance(reason, ssl.SSLError)  # of Python's certificates; W&B has those of the system
         return "" if is_doubtful else f"{_host()} does not answer: {reason}"
-    except (ValueError, KeyError, TypeError):
+    except (HTTPException, ValueError, KeyError, TypeError):
         return f"{_host()} does not answer as W&B does"
 
 

@@ -48,9 +48,7 @@ def build(
     """
     lightning_alias.accept()
     maker = Maker(trusted)
-    cfg = _fitted(cfg, overrides, maker)
-    cfg.trainer = decided(cfg.trainer)
-    maker.faults += machine_faults(cfg.trainer) + fused_faults(cfg.optimizer, cfg.trainer)
+    cfg = _for_this_machine(_fitted(cfg, overrides, maker), maker)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     target = Target(**OmegaConf.to_container(cfg.target, resolve=True))  # type: ignore[arg-type]
     data = make_data(maker, cfg.data, cfg.seed)
@@ -58,13 +56,11 @@ def build(
     recipe = make_recipe(maker, cfg)
     trainer = maker.make(without(cfg.trainer, NOT_THE_TRAINERS), "trainer")
     loggers = [_logger(maker, node, f"logger.{name}", cfg, directory, target) for name, node in cfg.logger.items()]
-    keys = [f"callbacks.{name}" for name, node in cfg.callbacks.items() if node is not None]
-    callbacks = [_callback(maker, OmegaConf.select(cfg, key), key) for key in keys]
+    callbacks = _callbacks(maker, cfg.callbacks)
     maker.raise_faults()
     check_by_hand(module, trainer.keywords)
     drive(module, recipe, override=cfg.model.get("recipe", "override") == "override")
-    if uninitialised(module):
-        materialise(module, batch_for_sizes(module, data))
+    _fill_sizes(module, data)
     _speed_up(module, cfg.trainer)
     return Run(
         directory=directory,
@@ -73,8 +69,8 @@ def build(
         trainer=trainer,
         target=target,
         loggers=loggers,
-        callbacks=callbacks,
-        names=dict(zip(callbacks, keys, strict=True)),
+        callbacks=list(callbacks.values()),
+        names={callback: key for key, callback in callbacks.items()},
         bar=cfg.trainer.get("enable_progress_bar"),
         seed=cfg.seed,
         overrides=overrides,
@@ -101,8 +97,7 @@ def build_trained(
     module = make_module(maker, cfg.model, data, cfg.get("task"), cfg.get("batch"))
     maker.raise_faults()
     assert data is not None
-    if uninitialised(module):
-        materialise(module, batch_for_sizes(module, data))
+    _fill_sizes(module, data)
     return module, data
 
 
@@ -135,6 +130,19 @@ def build_module(
     return module
 
 
+def _for_this_machine(cfg: DictConfig, maker: Maker) -> DictConfig:
+    """`cfg` with what is left to the machine decided; what this one lacks is noted."""
+    cfg.trainer = decided(cfg.trainer)
+    maker.faults += machine_faults(cfg.trainer) + fused_faults(cfg.optimizer, cfg.trainer)
+    return cfg
+
+
+def _fill_sizes(module: pl.LightningModule, data: pl.LightningDataModule) -> None:
+    """Give layers that wait for a first batch their sizes."""
+    if uninitialised(module):
+        materialise(module, batch_for_sizes(module, data))
+
+
 def _speed_up(module: pl.LightningModule, trainer: DictConfig) -> None:
     if trainer.get("channels_last"):
         use_channels_last(module)
@@ -164,10 +172,14 @@ def _take_out(node: DictConfig, doubtful: Collection[str], maker: Maker, key: st
                 del node[name]
 
 
-def _callback(maker: Maker, node: DictConfig, key: str) -> Any:
-    """A callback; of whichever Lightning, for the hooks are the same."""
-    made = maker.make(node, key)
-    return maker.of_kind(made, hasattr(type(made), "state_key"), key, node, "Callback of Lightning")
+def _callbacks(maker: Maker, nodes: DictConfig) -> dict[str, Any]:
+    """The callbacks by their keys; of whichever Lightning, for the hooks are the same."""
+    made = {}
+    for key, node in ((f"callbacks.{name!s}", node) for name, node in nodes.items() if node is not None):
+        callback = maker.make(node, key)
+        is_one = hasattr(type(callback), "state_key")
+        made[key] = maker.of_kind(callback, is_one, key, node, "Callback of Lightning")
+    return made
 
 
 def _logger(maker: Maker, node: DictConfig, key: str, cfg: DictConfig, directory: Path, target: Target) -> Any:

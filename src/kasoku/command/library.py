@@ -96,10 +96,7 @@ def fit(
     pl.seed_everything(seed, workers=True, verbose=False)
     made = recipe if isinstance(recipe, Recipe) else build_recipe(cfg, _trusted())
     drive(driven, made, override=True)
-    place = Path(directory) if directory else _new_directory()
-    if (place / "result.json").exists():
-        raise ConfigError(Fault("directory", place, "a run is there already", "choose another"))
-    place.mkdir(parents=True, exist_ok=True)
+    place = _made(Path(directory) if directory else _new_directory())
     run = Run(
         directory=place,
         module=driven,
@@ -132,6 +129,13 @@ def load(directory: Path | str, weights: str = "best") -> Loaded:
     module = build_module(cfg.model, data, _trusted(), cfg.get("task"))
     pretrained.load(module, Path(directory, "checkpoints", f"{weights}.ckpt"), key="weights")
     return Loaded(module.eval(), cfg)
+
+
+def _made(directory: Path) -> Path:
+    if (directory / "result.json").exists():
+        raise ConfigError(Fault("directory", directory, "a run is there already", "choose another"))
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
 
 
 def _new_directory() -> Path:

@@ -27,6 +27,15 @@ FILES = {
 
 TABLE = [
     (
+        "data=image_folder data.root=~/images",
+        "the shell puts no home in the place of ~ after =; write data.root=$HOME/images",
+    ),
+    ("callbacks.ema.decay=0.9", "the keys of callbacks=default are: best last; choose it first: callbacks=ema"),
+    ("logger=csv logger.wandb.project=mine", "choose it first: logger=wandb"),
+    ("callbacks.bst.monitor=x", "to add it, write +callbacks.bst.monitor=x"),
+    ("export", "export: is no override; write mode=export"),
+    ("optimizers", "optimizers: is no override; write KEY=VALUE"),
+    (
         "+model.metrics.m._target_=torchmetrics.functional.mean_squared_error",
         "model.metrics.m=torchmetrics.functional.mean_squared_error: is a function of one batch; name the class",
     ),
@@ -382,6 +391,18 @@ def test_the_answer_names_key_value_and_what_must_hold(here, words, told, counte
     assert told in done.stderr
     assert not (here / "runs").exists()
     counted("bad inputs answered")
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("reprot", "reprot: is no command; did you mean report?"),
+        ("export", "export: is no override; write mode=export"),  # though it is like report
+    ],
+)
+def test_a_misspelt_subcommand(tmp_path, word, told):
+    done = command(word, "runs", cwd=tmp_path)
+    assert (done.returncode, told in done.stderr) == (2, True), done.stderr
 
 
 def test_the_present_folder_stays_when_a_refused_run_gives_its_own_back(tmp_path):

@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 STARTED = time.time()
 
@@ -36,6 +36,7 @@ from kasoku.config import (  # noqa: E402
     exporting,
     overrides,
     project,
+    ranges,
     resolvers,
     resuming,
     trust,
@@ -43,7 +44,7 @@ from kasoku.config import (  # noqa: E402
 )
 from kasoku.config.compose import Command  # noqa: E402
 from kasoku.config.lines import as_typed  # noqa: E402
-from kasoku.faults import ConfigError, masked  # noqa: E402
+from kasoku.faults import MISSING, ConfigError, Fault, closest, masked  # noqa: E402
 from kasoku.files import CannotWrite  # noqa: E402
 
 SUBCOMMANDS = {
@@ -67,6 +68,10 @@ def _main() -> int:
         return 0
     if sys.argv[1:] and sys.argv[1] in SUBCOMMANDS:
         return answer(lambda: importlib.import_module(SUBCOMMANDS[sys.argv[1]]).main(sys.argv[2:]))
+    word = next(iter(sys.argv[1:]), "-")
+    if fault := _unknown_command(word):
+        print(ConfigError(fault), file=sys.stderr)
+        return 2
     try:
         project.enter()
     except ConfigError as error:
@@ -76,6 +81,14 @@ def _main() -> int:
     if int(os.environ.get("LOCAL_RANK", 0)) > 0 and home.RANK_OF in os.environ:
         return answer(lambda: further_rank(Path(os.environ[home.RANK_OF])))
     return answer(compose_and_run)
+
+
+def _unknown_command(word: str) -> Fault | None:
+    """The fault of a first word that is most like one of the subcommands."""
+    if word.startswith("-") or "=" in word or word in get_args(ranges.Mode):
+        return None
+    meant = closest(word, SUBCOMMANDS)
+    return Fault(word, MISSING, "is no command", f"did you mean {meant}?") if meant else None
 
 
 def compose_and_run() -> int:

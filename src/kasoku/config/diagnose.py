@@ -8,6 +8,7 @@ import copy
 from collections.abc import Collection, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, ValueType
@@ -15,7 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from kasoku import home
-from kasoku.config import checks, compose, replaced
+from kasoku.config import checks, compose, ranges, replaced
 from kasoku.config.compose import Command, Groups
 from kasoku.config.hydra_errors import fault_of, is_of_composition
 from kasoku.config.hydra_node import faults_of_hydra, settle
@@ -141,7 +142,7 @@ class _Judge:
         faults += [fault for _, _, of_choice in chosen for fault in of_choice] + wrong
         if cfg is None:
             return None, faults
-        faults += self._apply(values, Composed(cfg, groups.inside()), undecided)
+        faults += self._apply(values, Composed(cfg, groups.inside(), groups.options), undecided)
         replaced.drop(cfg, self.command.lines)
         compose.note_overrides(cfg, overrides)
         if not self.command.is_sweep:
@@ -255,9 +256,16 @@ def _read(lines: Sequence[str]) -> tuple[list[Override], list[Fault]]:
 def _unreadable(line: str, error: HydraException) -> Fault:
     key, equals, value = line.partition("=")
     if not equals:
-        return Fault(line, MISSING, "is no override", "write KEY=VALUE")
+        return Fault(
+            line,
+            MISSING,
+            "is no override",
+            f"write mode={line}" if line in get_args(ranges.Mode) else "write KEY=VALUE",
+        )
     reason = str(error).splitlines()[0]
     fix = f"""a text with special characters is quoted: '{key}="{value}"'"""
+    if value.startswith("~/"):
+        reason, fix = "the shell puts no home in the place of ~ after =", f"write {key}=$HOME{value[1:]}"
     if "NoneType is incompatible" in reason:
         reason, fix = "Hydra's functions take no null", f"list the values: {key}={value.partition('(')[2].rstrip(')')}"
     return Fault(key, value, f"cannot be read: {reason}", fix)

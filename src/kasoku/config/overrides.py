@@ -1,6 +1,6 @@
 """Overrides held against the composed configuration: is there such a group, option or key?"""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -101,10 +101,11 @@ def _name(option: Any) -> str:
 
 @dataclass(frozen=True)
 class Composed:
-    """A composed configuration, with Hydra's node, and the groups that there are."""
+    """A composed configuration, with Hydra's node, the groups that there are, and the options of one."""
 
     cfg: DictConfig
     groups: list[str]
+    options: Callable[[str], list[str]]
 
     def wrong_key(self, override: Override) -> Fault | None:
         """The fault of an override whose key does not exist, or does where it is to be added."""
@@ -118,8 +119,11 @@ class Composed:
                     return None
                 offer = _offer(node, parts[:depth], part, override)
                 fault = self._unknown(key, value, node, parts[:depth], part, offer)
-                if ".".join(parts[:depth]) not in COLLECTIONS or override.is_delete():
+                collection = ".".join(parts[:depth])
+                if collection not in COLLECTIONS or override.is_delete():
                     return fault
+                if collection in self.groups and part in self.options(collection):
+                    return replace(fault, fix=f"choose it first: {collection}={part}")
                 return replace(fault, fix=f"{fault.fix} to add it, write {_added(override)}".strip())
             node = _inside(node, part)
         if override.is_add() and not isinstance(value, list | dict):

@@ -43,8 +43,9 @@ Time = Annotated[str | dict, Predicate(is_time)]
 Batches = Annotated[int, Ge(0)] | Annotated[float, Interval(ge=0, le=1)]
 SomeBatches = Count | Annotated[float, Interval(gt=0, le=1)]
 
+Mode = Literal["train", "preview", "find_lr", "test", "export"]
 ROOT: dict[str, Any] = {
-    "mode": Literal["train", "preview", "find_lr", "test", "export"],
+    "mode": Mode,
     "seed": Annotated[int, Interval(ge=0, lt=2**32)],
     "task_name": Annotated[str, Predicate(is_name)],
     "verbosity": Literal["quiet", "normal", "debug"],

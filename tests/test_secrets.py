@@ -129,19 +129,20 @@ def test_a_failed_trial_shows_what_was_typed(here):
     assert CANARY not in done.stdout + done.stderr
 
 
-def command_lines() -> str:
-    """Those of all processes, but of the tests' own."""
+def command_lines(word: str) -> str:
+    """Those of the processes that have `word` in their environment: other tests sweep beside this one."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            found.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+            if word.encode() in (process / "environ").read_bytes():
+                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
         except OSError:
             continue
-    return "\n".join(line for line in found if "-m pytest" not in line)
+    return "\n".join(found)
 
 
 @pytest.mark.proof
-@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="reads the command lines in /proc")
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads the processes in /proc")
 @pytest.mark.parametrize("launcher", [("launcher=slurm", "launcher.cluster=local"), ("launcher=local",)], ids=" ".join)
 def test_no_process_of_a_sweep_has_one_in_its_command_line(here, launcher):
     path = os.pathsep.join([str(here.parent / "modules"), str(ROOT / "src")])
@@ -151,7 +152,7 @@ def test_no_process_of_a_sweep_has_one_in_its_command_line(here, launcher):
     sweep = subprocess.Popen([sys.executable, str(ROOT / "train.py"), *words], cwd=here, env=env)
     seen = set()
     while sweep.poll() is None:
-        seen.add(command_lines())
+        seen.add(command_lines(env["KASOKU_TEST_PLACE"]))
         time.sleep(0.1)
     assert sweep.returncode == 0
     assert [lines for lines in seen if CANARY in lines] == []

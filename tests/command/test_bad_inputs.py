@@ -268,6 +268,22 @@ TABLE = [
         "+callbacks.x={_target_:torch.nn.Flatten}",
         "callbacks.x=torch.nn.Flatten: is no Callback of Lightning; name a class of one",
     ),
+    (
+        "task._target_=torch.nn.Identity",
+        "task=torch.nn.Identity: is no Task of kasoku.training.tasks; name a class of one",
+    ),
+    ("trainer._target_=torch.nn.Identity", "trainer=torch.nn.Identity: is no Trainer of Lightning"),
+    ("trainer._partial_=false", "trainer=pytorch_lightning.Trainer: is no Trainer of Lightning, with _partial_: true"),
+    ("optimizer.groups._target_=torch.nn.Identity", "optimizer.groups=torch.nn.Identity: is no Groups of kasoku.optim"),
+    ("optimizer.tricks._target_=torch.nn.Identity", "optimizer.tricks=torch.nn.Identity: is no Tricks of kasoku.optim"),
+    (
+        "optimizer=muon optimizer.groups.kinds._target_=torch.nn.Identity",
+        "optimizer.groups.kinds=Identity: must be given by a function from a net to a mapping",
+    ),
+    (
+        "optimizer=muon optimizer.groups.rates._target_=torch.nn.Identity",
+        "optimizer.groups.rates=Identity: must be given by a function from a net to a mapping",
+    ),
     ("+logger.x={_target_:torch.nn.Flatten}", "logger.x=torch.nn.Flatten: is no Logger of Lightning"),
     ("+model.metrics.f={_target_:torch.nn.Flatten}", "model.metrics.f=torch.nn.Flatten: is no metric of torchmetrics"),
     (

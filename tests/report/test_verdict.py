@@ -71,7 +71,23 @@ def test_what_the_ranks_find_and_welch_does_not_is_no_difference():
     assert told.scatter == pytest.approx(logs[1].std() / logs[0].std())
     assert told.sentence.endswith(f"; the runs scatter {told.scatter:.0f} times as much as the baseline's")
     assert "the baseline's runs scatter" in compare(wild, steady).sentence
-    assert compare(steady, [*wild[:4], INF], cap=500).outcome == "later"  # with a miss the ranks decide
+
+
+def test_a_miss_in_place_of_a_late_run_makes_no_difference_certain():
+    """By the ranks both are complete separations; the miss is judged as the latest run that hit."""
+    steady, wild = [100, 101, 99, 100.5, 99.5], [102, 104, 103, 150, INF]
+    told, known = compare(steady, wild, cap=500), compare(steady, [*wild[:4], 150])
+    assert told.p_ranks == pytest.approx(2 / 252)
+    assert (told.outcome, told.p, told.high) == ("no difference", known.p, known.high)
+    assert (told.low, told.welch, told.scatter) == (0, None, None)
+    assert compare(steady, [202, 204, 203, 250, INF], cap=500).outcome == "later"
+
+
+def test_a_side_that_missed_altogether_is_judged_by_the_cap_where_there_is_one():
+    wild = [1, 2, 8, 40, 90]
+    assert compare([INF] * 5, wild, cap=91).outcome == "no difference"  # it scatters up to the cap
+    assert compare([INF] * 5, wild, cap=1e4).outcome == "sooner"
+    assert compare([INF] * 5, wild).outcome == "sooner"  # the ranks alone
 
 
 def test_a_cap_bounds_what_the_misses_hide_and_gives_the_expected_running_time():

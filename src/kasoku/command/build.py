@@ -54,7 +54,7 @@ def build(
     data = make_data(maker, cfg.data, cfg.seed)
     module = make_module(maker, cfg.model, data, cfg.get("task"), cfg.get("batch"))
     recipe = make_recipe(maker, cfg)
-    trainer = maker.make(without(cfg.trainer, NOT_THE_TRAINERS), "trainer")
+    trainer = _trainer(maker, without(cfg.trainer, NOT_THE_TRAINERS))
     loggers = [_logger(maker, node, f"logger.{name}", cfg, directory, target) for name, node in cfg.logger.items()]
     callbacks = _callbacks(maker, cfg.callbacks)
     maker.raise_faults()
@@ -170,6 +170,14 @@ def _take_out(node: DictConfig, doubtful: Collection[str], maker: Maker, key: st
         for name in doubtful:
             if name in node and not name.startswith("_") and name not in accepted:
                 del node[name]
+
+
+def _trainer(maker: Maker, node: DictConfig) -> Any:
+    """Lightning's Trainer, or a class of that kind, with its settings bound: loggers and callbacks are added later."""
+    made = maker.make(node, "trainer")
+    target = getattr(made, "func", None)
+    is_one = target is not None and not (inspect.isclass(target) and not issubclass(target, pl.Trainer))
+    return maker.of_kind(made, is_one, "trainer", node, "Trainer of Lightning, with _partial_: true")
 
 
 def _callbacks(maker: Maker, nodes: DictConfig) -> dict[str, Any]:

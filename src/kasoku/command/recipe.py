@@ -9,6 +9,7 @@ from kasoku.command.devices import on_cuda
 from kasoku.command.make import Maker, is_node, without
 from kasoku.config.replaced import OF_EVERY_OPTIMIZER
 from kasoku.faults import MISSING, Fault
+from kasoku.optim.groups import Groups
 from kasoku.optim.tricks import Tricks
 from kasoku.recipe import SCALING, Recipe, learning_rates, no_optimizer, rebound
 
@@ -21,8 +22,8 @@ def make_recipe(maker: Maker, cfg: DictConfig) -> Any:
     drives = {name: maker.bind(scheduler[name], f"scheduler.{name}") for name in DRIVEN if is_node(scheduler.get(name))}
     bound = maker.bind(without(optimizer, OF_EVERY_OPTIMIZER), "optimizer")
     schedule = maker.bind(without(scheduler, DRIVEN), "scheduler")
-    warmup, groups = maker.bind(cfg.warmup, "warmup"), maker.make(optimizer.groups, "optimizer.groups")
-    tricks = maker.make(optimizer.tricks, "optimizer.tricks") if "tricks" in optimizer else Tricks()
+    warmup, groups = maker.bind(cfg.warmup, "warmup"), _part(maker, Groups, optimizer, "groups")
+    tricks = _part(maker, Tricks, optimizer, "tricks") if "tricks" in optimizer else Tricks()
     if None in (bound, schedule, warmup, groups, tricks, *drives.values()):
         return None
     if other := no_optimizer(bound.func):
@@ -38,6 +39,12 @@ def make_recipe(maker: Maker, cfg: DictConfig) -> Any:
     if optimizer.get("lr") == AUTO:
         scaling["scale_steps"] = "none"  # what the range test finds is the lr itself
     return maker.attempt(lambda: Recipe(bound, schedule, warmup, groups, drives, tricks=tricks, **scaling))
+
+
+def _part(maker: Maker, kind: type, optimizer: DictConfig, name: str) -> Any:
+    node, key = optimizer[name], f"optimizer.{name}"
+    made = maker.make(node, key)
+    return maker.of_kind(made, isinstance(made, kind), key, node, f"{kind.__name__} of {kind.__module__}")
 
 
 def _with_fused(optimizer: DictConfig, trainer: DictConfig) -> DictConfig:

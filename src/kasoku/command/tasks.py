@@ -56,7 +56,8 @@ def make_task(maker: Maker, node: DictConfig | None, fact: Facts) -> Task | None
     filled = _resolved(node)
     if not maker.attempt(lambda: _fill(filled, fact)):
         return None
-    return maker.make(filled, "task")
+    made = maker.make(filled, "task")
+    return maker.of_kind(made, isinstance(made, Task), "task", filled, "Task of kasoku.training.tasks")
 
 
 def fill(maker: Maker, model: DictConfig, task: Task, fact: Facts) -> bool:

@@ -56,7 +56,7 @@ class Groups:
             head: `kasoku.optim.rates`.
 
     Raises:
-        ConfigError: a rule is not one.
+        ConfigError: a rule is not one; once parameters are split: `kinds` or `rates` gives no mapping.
     """
 
     def __init__(
@@ -173,7 +173,7 @@ class Groups:
         if self.kinds is None:
             return {}
         asks = "head" in inspect.signature(self.kinds).parameters
-        return self.kinds(module, **({"head": self.heads(module, flow)} if asks else {}))
+        return _by_name("kinds", self.kinds(module, **({"head": self.heads(module, flow)} if asks else {})))
 
     def _scales(self, module: nn.Module, flow: Flow | None) -> dict[str, float]:
         """The multiplier of each parameter's lr: by layer, by role, and by `rates`."""
@@ -182,7 +182,7 @@ class Groups:
             return scales
         head = self.heads(module, flow)
         of_role = {name: self.lr.get(role, 1.0) for name, role in roles(module, head).items()}
-        further = {} if self.rates is None else self.rates(module, head)
+        further = {} if self.rates is None else _by_name("rates", self.rates(module, head))
         return {name: scale * of_role[name] * further.get(name, 1.0) for name, scale in scales.items()}
 
     def _layer_scales(self, module: nn.Module, flow: Flow | None) -> dict[str, float]:
@@ -221,6 +221,13 @@ def _faults_of_roles(lr: Any, one_lr: bool) -> list[Fault]:
     if one_lr and any(factor != 1 for factor in given.values()):
         faults.append(Fault(KEY + "lr", given, ONE_LR, "leave it out"))
     return faults
+
+
+def _by_name(setting: str, given: Any) -> Mapping[str, Any]:
+    if not isinstance(given, Mapping):
+        must = "must be given by a function from a net to a mapping of its parameters' names"
+        raise ConfigError(Fault(KEY + setting, type(given).__name__, must))
+    return given
 
 
 def _faults(rule: Any, prefix: str) -> list[Fault]:

@@ -36,8 +36,9 @@ def shown(error: BaseException) -> str:
 
 
 def brief(error: BaseException) -> str:
-    """The user's own frames, and one line for the error."""
-    return f"{shown(error)}{type(error).__name__}: {_line(error)}"
+    """The user's own frames, one line for the error, and its notes."""
+    lines = [f"{type(error).__name__}: {_line(error)}", *getattr(error, "__notes__", [])]
+    return shown(error) + "\n".join(lines)
 
 
 def _line(error: BaseException) -> str:

@@ -21,7 +21,7 @@ def test_the_users_frames_and_one_line_are_shown(kasoku: Kasoku, words, inside, 
     done = kasoku(*words)
     assert done.code == code
     lines = done.err.splitlines()
-    assert lines[-1] == "RuntimeError: out of ideas"
+    assert "RuntimeError: out of ideas" in lines[-2:]
     shown = [line for line in lines if line.startswith("  File ")]
     assert [OWN in line for line in shown] == [True] * len(inside)
     assert all(line.endswith(words) for line, words in zip(shown, inside, strict=True))
@@ -31,6 +31,28 @@ def test_the_users_frames_and_one_line_are_shown(kasoku: Kasoku, words, inside, 
     assert whole.count("Traceback") >= 1
     assert "pytorch_lightning" in whole
     assert done.result["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        (
+            "+callbacks.tuned._target_=pytorch_lightning.callbacks.BackboneFinetuning",
+            [
+                "AttributeError: 'Module' object has no attribute 'backbone'",
+                "raised in callbacks.tuned=BackboneFinetuning",
+            ],
+        ),
+        (
+            "+callbacks.mine._target_=mine.CrashingCallback",
+            ["RuntimeError: out of ideas", "raised in callbacks.mine=CrashingCallback"],
+        ),
+    ],
+    ids=["another's", "own"],
+)
+def test_the_key_of_a_callback_that_fails_is_said(kasoku: Kasoku, word, told):
+    done = kasoku(word)
+    assert (done.code, done.err.splitlines()[-2:]) == (1, told)
 
 
 def test_an_error_while_a_node_is_built_is_a_fault_with_the_users_frames(kasoku: Kasoku):

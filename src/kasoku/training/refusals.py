@@ -20,13 +20,18 @@ LIGHTNING = ("pytorch_lightning", "lightning_fabric", "lightning")
 def refusals(run: Run) -> Iterator[None]:
     """Make a ConfigError of what Lightning raises itself in the block, where nothing of the user's was running.
 
+    Another error gets a note with the key of the callback whose hook it was raised in.
+
     Raises:
         ConfigError: with Lightning's words.
     """
     try:
         yield
-    except KINDS as error:
-        if isinstance(error, ConfigError) or not _is_lightnings(error):
+    except Exception as error:
+        if isinstance(error, ConfigError) or not (isinstance(error, KINDS) and _is_lightnings(error)):
+            for callback in _callbacks(error, run):
+                error.add_note(f"raised in {run.names[callback]}={type(callback).__name__}")
+                break
             raise
         raise ConfigError(_fault(error, run)) from error
 
@@ -40,16 +45,15 @@ def _is_lightnings(error: BaseException) -> bool:
 
 def _fault(error: BaseException, run: Run) -> Fault:
     must, settings = " ".join(str(error).split()), getattr(run.trainer, "keywords", {})
-    for callback in _callbacks(error):
-        if callback in run.names:
-            return Fault(run.names[callback], type(callback).__name__, must)
+    for callback in _callbacks(error, run):
+        return Fault(run.names[callback], type(callback).__name__, must)
     for name in re.findall(r"\w+", must):
         if name in settings:
             return Fault(f"trainer.{name}", settings[name], must)
     return Fault("callbacks" if "callback" in must else "trainer", MISSING, must)
 
 
-def _callbacks(error: BaseException) -> list[Callback]:
-    """Whose methods were running when `error` was raised, the innermost first."""
+def _callbacks(error: BaseException, run: Run) -> list[Callback]:
+    """Those with a key whose methods were running when `error` was raised, the innermost first."""
     owners = [frame.f_locals.get("self") for frame, _ in walk_tb(error.__traceback__)]
-    return [owner for owner in reversed(owners) if isinstance(owner, Callback)]
+    return [owner for owner in reversed(owners) if isinstance(owner, Callback) and owner in run.names]

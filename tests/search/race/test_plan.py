@@ -8,7 +8,7 @@ import pytest
 
 from kasoku.results import Target
 from kasoku.search.race import outcome
-from kasoku.search.race.plan import plan
+from kasoku.search.race.plan import Contest, plan
 from kasoku.search.race.runs import Done, Planned, Rules, Strategy, Tuned
 from kasoku.search.race.tuning import together
 from kasoku.search.race.work import Work
@@ -136,6 +136,33 @@ def test_a_run_that_went_astray_does_not_flatten_the_surface():
     assert told is not None
     assert 27 <= told.steps <= 45
     assert together(work, now, made) is None
+
+
+def test_a_length_that_the_budget_could_not_narrow_is_said():
+    now, _ = race({"a": Truth(20), "b": Truth(200)}, tuning=1)
+    [contest, _] = now.contests
+    assert all(map(contest.work.reached, (done for _, done in contest.work.made)))
+    assert any("a: no run shorter than 1000 steps" in line and "race.tuning=1" in line for line in outcome.lines(now))
+    now, _ = race({"a": Truth(20), "b": Truth(200)})
+    assert not any("no run shorter" in line for line in outcome.lines(now))
+
+
+def test_the_time_of_seeds_far_beyond_the_target_is_that_of_their_slope():
+    """All hit at a length that nothing shorter was tried of with these settings, but one run with about these."""
+    [dimension] = strategy("a", FAIR).dimensions
+    work = Work(strategy("a", FAIR), Rules("a", Target("val/loss", 0.45, "min"), 400), 400)
+    work.made = [(work.planned(0, {dimension.key: 0.081}, 100), Done(0.24, 100))]
+    contest = Contest(work.strategy, work, Tuned({dimension.key: 0.087}, 200), True)
+    runs = [(work.planned(turn, {dimension.key: 0.087}, 200), Done(0.14, 200)) for turn in range(1, 6)]
+    contest.attempts = [list(runs)]
+    assert contest.time(runs[0][1]) == 200
+    contest.learn_slope()
+    assert contest.tuned is not None
+    assert contest.tuned.slope == pytest.approx(0.1 / math.log(2))
+    assert contest.time(runs[0][1]) == pytest.approx(
+        100
+    )  # 200 exp(-0.31 / slope) is 23, and 100 the least that was run
+    assert contest.time(Done(0.4, 200)) == pytest.approx(200 * math.exp(-0.05 / contest.tuned.slope))
 
 
 def test_a_target_that_is_met_at_once_stops_the_race():

@@ -46,6 +46,14 @@ def test_a_sample_of_races_of_which_one_is_twice_as_soon():
     assert share([comparison.outcome == "sooner" for comparison in found]) >= 0.9
 
 
+@pytest.mark.parametrize("steps", [60, 400])
+def test_a_small_budget_and_a_default_far_off_do_not_make_equals_different(steps):
+    """The second one's best lr is 50 times its default: less is left of its budget for the length of its runs."""
+    found = [judge(Truth(steps), Truth(steps, best=0.1), world, tuning=2 + world % 2) for world in range(10)]
+    assert share([comparison.outcome == "no difference" for comparison in found]) >= 0.8
+    assert all(0.6 <= comparison.ratio <= 1.6 for comparison in found)
+
+
 @pytest.mark.parametrize("tuner", ["random", "tpe", "asha"])
 def test_every_tuner_leads_to_a_verdict(tuner):
     assert judge(EQUAL, TWICE, 0, tuner=tuner).outcome == "sooner"

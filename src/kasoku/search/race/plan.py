@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kasoku.search.race.runs import Done, Planned, Rules, Strategy, Tuned
-from kasoku.search.race.tuning import together, tuned
+from kasoku.search.race.tuning import on_line_about, together, tuned
 from kasoku.search.race.work import Work
 
 ATTEMPTS = 4  # the confirmation, and at most three longer ones
@@ -50,7 +50,8 @@ class Contest:
         confirmed = [(run, done) for attempt in self.attempts for run, done in attempt if done]
         if self.tuned and self.strategy.decays:
             now = replace(self.tuned, steps=self.steps)
-            if found := together(self.work, now, [*self.work.made, *confirmed]):
+            made = [*self.work.made, *confirmed]
+            if found := together(self.work, now, made) or on_line_about(self.work, now, made):
                 self.tuned = replace(found, values=now.values, steps=now.steps, warnings=now.warnings)
 
     def time(self, done: Done) -> float:

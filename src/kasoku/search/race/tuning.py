@@ -8,12 +8,13 @@ import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 
-from kasoku.search.race.fits import LOCAL, NEAR, Line, line_near, surface
+from kasoku.search.race.fits import LOCAL, NEAR, Line, line, line_near, surface
 from kasoku.search.race.runs import Done, Planned, Tuned
-from kasoku.search.race.tuners import closer, search
+from kasoku.search.race.tuners import WIDEST, closer, search
 from kasoku.search.race.work import Tried, Work
 
-SHORT = 4  # the first runs that compare settings have this part of the cap
+SHORT = 4  # the first runs that compare settings have this part of the cap, less where the budget is small
+CLOSE = math.log(1.25)  # settings so near are taken for one, where it is the length that is looked for
 REPEATS = 4  # runs near the length that is looked for before its line is believed
 
 
@@ -41,28 +42,33 @@ def _crossing(work: Work, values: dict[str, float]) -> Generator[list[Planned], 
 
 def _length(work: Work, values: dict[str, float]) -> Generator[list[Planned], Sequence[Done], Tuned]:
     """First the settings at a short length, then the shortest length that reaches the target, then both together."""
-    short = max(1, work.cap // SHORT)
+    runs = 2 * WIDEST * len(work.strategy.dimensions)  # so that half of the budget is left for the length
+    short = max(1, min(work.cap // SHORT, int(work.left) // max(1, runs)))
     for dimension in work.strategy.dimensions:
         values[dimension.key] = yield from search(work, values, dimension, short, [])
-    points = _with(work, values)
+    points = about(work, values, work.made)
     yield from shorten(work, values, points, 2 * short)
     if all(done.final is None for _, done in work.made):
         return Tuned(values, work.cap)
-    if not any(work.reached(done) for _, done in points):
+    if not any(work.reached(done) for _, done in points) and work.affords(work.cap):
         values = yield from _at_the_cap(work, values)
-        points = _with(work, values)
+        points = about(work, values, work.made)
         yield from shorten(work, values, points, work.cap)
     now = replace(_chosen(work, points), values=dict(values))
     now = together(work, now, work.made) or now
     while found := (yield from work.run([(near, now.steps) for near in _around(work, now.values)])):
         points += [(now.steps, found[0])]
         now = together(work, now, work.made) or replace(_chosen(work, points), values=now.values)
-    return replace(now, warnings=_at_borders(work, now.values))
+    return replace(now, warnings=_at_borders(work, now.values) + _not_narrowed(work, now, points))
 
 
-def _with(work: Work, values: Mapping[str, float]) -> list[tuple[int, Done]]:
-    """The runs with these `values`, as (length, what came of it)."""
-    return [(planned.steps or work.cap, done) for planned, done in work.made if planned.values == values]
+def about(work: Work, values: Mapping[str, float], made: Sequence[tuple[Planned, Done]]) -> list[tuple[int, Done]]:
+    """Those of `made` whose settings are within a quarter of `values`, as (length, what came of it)."""
+    return [
+        (planned.steps or work.cap, done)
+        for planned, done in made
+        if all(abs(math.log(planned.values[key] / value)) <= CLOSE for key, value in values.items())
+    ]
 
 
 def _at_the_cap(work: Work, values: dict[str, float]) -> Generator[list[Planned], Sequence[Done], dict[str, float]]:
@@ -136,11 +142,27 @@ def _chosen(work: Work, points: Sequence[tuple[int, Done]]) -> Tuned:
     return _on_line(work, found)
 
 
-def _on_line(work: Work, line: Line) -> Tuned:
-    """The length at which the `line` is one standard deviation of seeds beyond the target, the cap at most."""
-    log = min(line.where(line.sd), math.log(work.cap))
-    steps = max(1, math.ceil(math.exp(max(log, line.least - LOCAL))))
-    return Tuned({}, steps, line.slope, math.exp(line.least), math.exp(line.greatest))
+def _on_line(work: Work, found: Line) -> Tuned:
+    """The length at which the line is one standard deviation of seeds beyond the target, the cap at most."""
+    log = min(found.where(found.sd), math.log(work.cap))
+    steps = max(1, math.ceil(math.exp(max(log, found.least - LOCAL))))
+    return Tuned({}, steps, found.slope, math.exp(found.least), math.exp(found.greatest))
+
+
+def on_line_about(work: Work, now: Tuned, made: Sequence[tuple[Planned, Done]]) -> Tuned | None:
+    """`now` with the slope of the line through the runs with about its settings; None where there is none."""
+    points = about(work, now.values, made)
+    logs = [(math.log(steps), work.rules.excess(done.final)) for steps, done in points if done.final is not None]
+    found = line(logs) if logs else None
+    return None if found is None else replace(_on_line(work, found), values=now.values)
+
+
+def _not_narrowed(work: Work, now: Tuned, points: Sequence[tuple[int, Done]]) -> tuple[str, ...]:
+    """A sentence where the budget ended before a run missed that was shorter than those that hit."""
+    if now.slope is not None or any(not work.reached(done) for _, done in points) or now.steps <= 1:
+        return ()
+    more = f"its time may be less, give more than race.tuning={work.rules.tuning:g}"
+    return (f"no run shorter than {now.steps} steps was tried with these settings, {more}",)
 
 
 def _at_borders(work: Work, values: Mapping[str, float]) -> tuple[str, ...]:

@@ -30,6 +30,11 @@ class Work:
         return sum(done.steps for _, done in self.made)
 
     @property
+    def left(self) -> float:
+        """The steps of the budget that are not spent."""
+        return self.rules.tuning * self.cap - self.spent
+
+    @property
     def hit(self) -> bool:
         return any(self.reached(done) for _, done in self.made)
 

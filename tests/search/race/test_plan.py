@@ -104,6 +104,14 @@ def test_a_target_that_nobody_reaches_stops_the_race_after_its_first_round():
     assert all("confirmation" not in key for key in done)
 
 
+@pytest.mark.parametrize("decays", [True, False])
+def test_a_budget_without_a_run_at_the_cap_does_not_make_a_target_unreachable(decays):
+    far = Truth(400, best=0.1, decays=decays)  # the default misses, and what short runs find was not run at the cap
+    now, _ = race({"a": far, "b": far}, tuning=2)
+    assert now.stopped == ""
+    assert [entry["hits"] for entry in outcome.judged(now)] == [5]
+
+
 def test_a_strategy_that_misses_at_the_cap_is_confirmed_there_and_loses():
     now, _ = race({"a": FAIR, "b": Truth(30_000)})
     [entry] = outcome.judged(now)

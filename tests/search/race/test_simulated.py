@@ -46,10 +46,12 @@ def test_a_sample_of_races_of_which_one_is_twice_as_soon():
     assert share([comparison.outcome == "sooner" for comparison in found]) >= 0.9
 
 
+@pytest.mark.parametrize("decays", [True, False])
 @pytest.mark.parametrize("steps", [60, 400])
-def test_a_small_budget_and_a_default_far_off_do_not_make_equals_different(steps):
-    """The second one's best lr is 50 times its default: less is left of its budget for the length of its runs."""
-    found = [judge(Truth(steps), Truth(steps, best=0.1), world, tuning=2 + world % 2) for world in range(10)]
+def test_a_small_budget_and_a_default_far_off_do_not_make_equals_different(steps, decays):
+    """The second one's best lr is 50 times its default: less is left of its budget for what follows."""
+    near, far = Truth(steps, decays=decays), Truth(steps, best=0.1, decays=decays)
+    found = [judge(near, far, world, tuning=2 + world % 3) for world in range(12)]
     assert share([comparison.outcome == "no difference" for comparison in found]) >= 0.8
     assert all(0.6 <= comparison.ratio <= 1.6 for comparison in found)
 

@@ -169,8 +169,8 @@ def _met_at_once(race: Plan, done: Results) -> str:
 
 def _unreachable(race: Plan, waiting: Sequence[tuple[Contest, list[Planned]]]) -> str:
     """A sentence where no strategy reached the target in a run as long as the cap."""
-    if any(contest.work.hit or not (contest.work.missed or contest.is_tuned) for contest, _ in waiting):
-        return ""
+    if any(contest.work.hit or not (contest.work.missed or contest.has_failed) for contest, _ in waiting):
+        return ""  # where the budget did not pay for a run at the cap, the confirmation tells
     made = [(done.final, contest) for contest, _ in waiting for _, done in contest.work.made if done.final is not None]
     if not made:
         reasons = {f"{c.strategy.name}: {c.work.made[-1][1].reason}" for c, _ in waiting if c.work.made}

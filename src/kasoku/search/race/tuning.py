@@ -28,22 +28,36 @@ def tuned(work: Work) -> Generator[list[Planned], Sequence[Done], Tuned | None]:
 
 
 def _crossing(work: Work, values: dict[str, float]) -> Generator[list[Planned], Sequence[Done], Tuned]:
-    """A schedule without decay is measured at its first confirmed crossing, in runs as long as the cap."""
+    """A schedule without decay is measured at its first confirmed crossing, in runs as long as the cap.
+
+    Where the budget does not pay for so many, its settings are looked for in shorter ones.
+    """
+    steps = work.cap if work.left >= WIDEST * work.cap else _short(work)
     tried: Tried = []
     for dimension in work.strategy.dimensions:
-        tried = [(values[dimension.key], work.score(done)) for planned, done in work.made if planned.values == values]
-        values[dimension.key] = yield from search(work, values, dimension, work.cap, tried)
-    work.missed = not work.hit
+        tried = [
+            (values[dimension.key], work.score(done))
+            for planned, done in work.made
+            if planned.values == values and (planned.steps or work.cap) == steps
+        ]
+        values[dimension.key] = yield from search(work, values, dimension, steps, tried)
+    work.missed = steps == work.cap and not work.hit
     for dimension in reversed(work.strategy.dimensions):
-        values[dimension.key] = yield from closer(work, values, dimension, work.cap, tried)
+        of_the_cap = tried if steps == work.cap else []
+        values[dimension.key] = yield from closer(work, values, dimension, work.cap, of_the_cap)
         tried = []
     return Tuned(values, work.cap, warnings=_at_borders(work, values))
 
 
+def _short(work: Work) -> int:
+    """The length of the runs that compare settings: half of the budget is left for what follows."""
+    runs = 2 * WIDEST * max(1, len(work.strategy.dimensions))
+    return max(1, min(work.cap // SHORT, int(work.left) // runs))
+
+
 def _length(work: Work, values: dict[str, float]) -> Generator[list[Planned], Sequence[Done], Tuned]:
     """First the settings at a short length, then the shortest length that reaches the target, then both together."""
-    runs = 2 * WIDEST * len(work.strategy.dimensions)  # so that half of the budget is left for the length
-    short = max(1, min(work.cap // SHORT, int(work.left) // max(1, runs)))
+    short = _short(work)
     for dimension in work.strategy.dimensions:
         values[dimension.key] = yield from search(work, values, dimension, short, [])
     points = about(work, values, work.made)

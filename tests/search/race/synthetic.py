@@ -26,6 +26,7 @@ class Truth:
     limit: float = 30.0
     decays: bool = True
     drift: float = 0.0  # the best lr of a run of 1000 steps is `best`, of a tenth of them a tenth to the `drift` of it
+    bow: float = 0.0  # twice as many steps as needed add less than half as many took off, as of a loss that levels out
 
     def needed(self, lr: float, luck: float, length: int = 1000) -> float:
         best = self.best * (length / 1000) ** self.drift
@@ -36,7 +37,8 @@ class Truth:
         if lr > self.limit * self.best:
             return Done(None, length // 10, reason="diverged")
         needed = self.needed(lr, luck, length)
-        final = GOAL + self.slope * math.log(length / needed)
+        beyond = math.log(length / needed)
+        final = GOAL + self.slope * (-math.expm1(-self.bow * beyond) / self.bow if self.bow else beyond)
         if self.decays:
             return Done(final, length, length if final >= GOAL else math.inf, 0.01 * length)
         steps = min(length, math.ceil(needed))

@@ -1,6 +1,7 @@
 """Whole races on a trainer of known answer: how often equal strategies are called different, and a sooner one found."""
 
 import math
+import statistics
 
 import pytest
 
@@ -54,6 +55,16 @@ def test_a_small_budget_and_a_default_far_off_do_not_make_equals_different(steps
     found = [judge(near, far, world, tuning=2 + world % 3) for world in range(12)]
     assert share([comparison.outcome == "no difference" for comparison in found]) >= 0.8
     assert all(0.6 <= comparison.ratio <= 1.6 for comparison in found)
+
+
+@pytest.mark.parametrize("steps", [60, 400])
+def test_where_the_metric_levels_out_the_times_are_those_needed(steps):
+    """The line over the log of the length is a tangent there, and seeds end beyond the target."""
+    levelling = Truth(steps, bow=1.0, slope=0.1)
+    races = [standings(race({"a": levelling, "b": levelling}, world)[0]) for world in range(10)]
+    medians = [statistics.median(found[name].times) for found in races for name in "ab"]
+    assert statistics.median(medians) == pytest.approx(steps, rel=0.08)
+    assert all(0.75 * steps <= median <= 1.35 * steps for median in medians)
 
 
 @pytest.mark.parametrize("tuner", ["random", "tpe", "asha"])

@@ -62,6 +62,7 @@ class Tee(io.TextIOBase):
 def recorded(name: str):  # type: ignore[no-untyped-def]
     """What is printed inside goes into RESULTS.md too."""
     text = io.StringIO()
+    machine()  # what it lacks is better known before the hours of a bench than after them
     with contextlib.redirect_stdout(Tee(sys.stdout, text)):  # type: ignore[type-var]
         yield
     with (HERE / "RESULTS.md").open("a") as file:
@@ -72,7 +73,7 @@ def recorded(name: str):  # type: ignore[no-untyped-def]
 
 def machine() -> str:
     """The processor, how many cores of it, the load at the end, the GPU, and the versions."""
-    from kasoku.training.run import versions
+    from kasoku.training.session import versions
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""

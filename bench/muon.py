@@ -8,6 +8,7 @@ from a process whose matrix library (oneDNN) is told to do without them, as on a
 import os
 import subprocess
 import sys
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from bench.timing import alternate, ratio, summary
 from kasoku.optim.muon import Muon
 
 SHAPES = ((512, 128, 1), (128, 512, 1), (128, 128, 6), (512, 512, 1), (64, 288, 4))
-SETTINGS = {"lr": 0.02, "weight_decay": 0.01, "momentum": 0.95}
+SETTINGS: dict[str, Any] = {"lr": 0.02, "weight_decay": 0.01, "momentum": 0.95}
 ROUNDS = 30
 NO_BF16 = {"ONEDNN_MAX_CPU_ISA": "AVX2"}
 
@@ -31,7 +32,7 @@ def main() -> None:
     print(subprocess.run(child, env=os.environ | NO_BF16, check=True, stdout=subprocess.PIPE, text=True).stdout, end="")
 
 
-def measure(precision: str = "auto") -> None:
+def measure(precision: Any = "auto") -> None:
     """One table: CPU milliseconds of a step, alternating in this process, and how far the weights end apart."""
     print(
         f"{'matrices':>14} {'torch ms':>9} {'kasoku ms':>10}  torch / kasoku (quartiles)   largest difference of a step"

@@ -17,7 +17,7 @@ import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -119,7 +119,7 @@ def keep_images() -> None:
             kept[data.seed] = load(data)
         return kept[data.seed]
 
-    CIFAR10.load = once  # type: ignore[method-assign]
+    CIFAR10.load = once  # type: ignore[assignment, method-assign]
 
 
 def reached(curve: list[tuple[int, float]], goal: float, budget: int) -> float:
@@ -219,7 +219,7 @@ def run(directory: Path, overrides: list[str], stop: Callable[[int, float], bool
     """Train one point in this process, until an evaluation at which `stop` says so: its steps, end and losses."""
     seen: list[float] = []
 
-    def report(count: int, values: dict[str, float]) -> bool:
+    def report(count: int, values: Mapping[str, float]) -> bool:
         seen.append(values["val/loss"])
         return stop(count, values["val/loss"])
 

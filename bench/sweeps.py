@@ -134,7 +134,7 @@ def train(directory: Path, *overrides: str) -> float:
     from bench.runs import CONF, composed, quieten
     from kasoku.command.build import build
     from kasoku.config import trust
-    from kasoku.training.run import fit
+    from kasoku.training.session import fit
 
     quieten()
     directory.mkdir()

@@ -24,7 +24,9 @@ def main() -> None:
         resolvers.register()
         directory = Path(HydraConfig.get().runtime.output_dir)
         modes.run(cfg, modes.Origin(directory, [], trust.trusted(CONF), 0.0))
-        return float(read(directory).best.value)
+        best = read(directory).best
+        assert best is not None
+        return best.value
 
     task()
 

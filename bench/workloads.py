@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -113,7 +114,7 @@ def table() -> Workload:
 @cache
 def pictures() -> Workload:
     task = digits()
-    shaped = {
+    shaped: dict[str, Any] = {
         name: (x.view(-1, 1, 8, 8), y) for name, (x, y) in {"train": task.train, "validation": task.validation}.items()
     }
     net = lambda: CNN(input_shape=[1, 8, 8], num_classes=10, width=16, depth=2)  # noqa: E731
@@ -128,7 +129,7 @@ def long() -> Workload:
 
 @cache
 def deep() -> Workload:
-    task, free = verse(), {"tie_weights": False, "embed_std": 1.0, "init_std": None}
+    task, free = verse(), dict[str, Any](tie_weights=False, embed_std=1.0, init_std=None)
     words = int(max(part.max() for part in (*task.train, *task.validation))) + 1
     net = lambda: GPT(input_shape=[48], num_classes=words, n_layer=4, n_embd=64, **free)  # noqa: E731
     return replace(task, net=net, steps=300)

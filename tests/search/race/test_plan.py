@@ -110,6 +110,12 @@ def test_a_budget_without_a_run_at_the_cap_does_not_make_a_target_unreachable(de
     now, _ = race({"a": far, "b": far}, tuning=2)
     assert now.stopped == ""
     assert [entry["hits"] for entry in outcome.judged(now)] == [5]
+    never = Truth(30_000, best=0.1, decays=decays)
+    now, done = race({"a": never, "b": never}, tuning=2)
+    assert (
+        "no strategy reaches the target val/acc 0.9 within the cap of 1000 steps: the best came to 0.7" in now.stopped
+    )
+    assert sum("confirmation" in key for key in done) <= 10
 
 
 def test_a_strategy_that_misses_at_the_cap_is_confirmed_there_and_loses():

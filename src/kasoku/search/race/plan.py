@@ -110,7 +110,7 @@ def plan(strategies: Sequence[Strategy], rules: Rules, done: Results) -> Plan:
     if probe is not None:
         race.contests[strategies.index(probe)].work.made = [_first(probe, race, done)]
     waiting = [(contest, _replay(contest, done)) for contest in race.contests]
-    race.stopped = _met_at_once(race, done) or _unreachable(race, waiting)
+    race.stopped = _met_at_once(race, done) or _unreachable(race, done)
     if race.stopped:
         return race
     has_hit = any(contest.work.hit for contest in race.contests)
@@ -167,13 +167,13 @@ def _met_at_once(race: Plan, done: Results) -> str:
     return f"the target {target.metric} {race.rules.goal:g} is met before the first step, give a harder one"
 
 
-def _unreachable(race: Plan, waiting: Sequence[tuple[Contest, list[Planned]]]) -> str:
+def _unreachable(race: Plan, done: Results) -> str:
     """A sentence where no strategy reached the target in a run as long as the cap."""
-    if any(contest.work.hit or not (contest.work.missed or contest.has_failed) for contest, _ in waiting):
-        return ""  # where the budget did not pay for a run at the cap, the confirmation tells
-    made = [(done.final, contest) for contest, _ in waiting for _, done in contest.work.made if done.final is not None]
+    if not all(_misses(contest, race.rules, done) for contest in race.contests):
+        return ""
+    made = [(run.final, c) for c in race.contests for run in _ended(c, race.rules, done) if run.final is not None]
     if not made:
-        reasons = {f"{c.strategy.name}: {c.work.made[-1][1].reason}" for c, _ in waiting if c.work.made}
+        reasons = {f"{c.strategy.name}: {c.work.made[-1][1].reason}" for c in race.contests if c.work.made}
         return f"no strategy can be trained; {'; '.join(sorted(reasons))}"
     best, contest = max(made, key=lambda item: race.rules.excess(item[0]))
     target = race.rules.target
@@ -181,6 +181,23 @@ def _unreachable(race: Plan, waiting: Sequence[tuple[Contest, list[Planned]]]) -
         f"no strategy reaches the target {target.metric} {race.rules.goal:g} within the cap of {race.cap} steps: "
         f"the best came to {best:.5g} ({contest.strategy.name}); give a larger race.cap or an easier target.value"
     )
+
+
+def _misses(contest: Contest, rules: Rules, done: Results) -> bool:
+    """True if nothing hit, not at the cap either: in tuning, or where its budget ended, in a first confirmation."""
+    work, found = contest.work, contest.tuned
+    if work.hit:
+        return False
+    if found is None or work.missed:
+        return work.missed or contest.has_failed
+    first = done.get(_confirmation(contest, rules, 0, 0, found.steps).key)
+    return first is not None and found.steps >= work.cap and not work.reached(first)
+
+
+def _ended(contest: Contest, rules: Rules, done: Results) -> list[Done]:
+    """The runs of the tuning, and the first confirmation."""
+    first = done.get(_confirmation(contest, rules, 0, 0, 1).key)
+    return [run for _, run in contest.work.made] + ([first] if first else [])
 
 
 def _confirm(race: Plan, done: Results) -> None:

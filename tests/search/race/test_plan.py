@@ -10,7 +10,7 @@ from kasoku.results import Target
 from kasoku.search.race import outcome
 from kasoku.search.race.plan import Contest, plan
 from kasoku.search.race.runs import Done, Planned, Rules, Strategy, Tuned
-from kasoku.search.race.tuning import together
+from kasoku.search.race.tuning import likelier, together
 from kasoku.search.race.work import Work
 
 from .synthetic import GOAL, Truth, luck, race, strategy
@@ -135,6 +135,19 @@ def test_a_rate_that_short_runs_found_and_misses_at_the_cap_gives_way_to_one_tha
     assert 0.002 <= contest.tuned.values["optimizer.lr"] <= 0.008
     assert all(map(contest.work.reached, contest.confirmed))
     assert contest.work.spent <= 8 * 1000
+
+
+def test_without_the_budget_for_the_cap_a_default_that_did_better_there_stays():
+    """The lengths and losses are those of AdamW on a text: short runs like a lower rate."""
+    [dimension] = strategy("a", FAIR).dimensions
+    key = dimension.key
+    work = Work(strategy("a", FAIR), Rules("a", Target("val/loss", 2.1, "min"), 500, tuning=3), 500)
+    found = [(0.003, 500, 2.2424), (0.001436, 142, 2.5604), (0.001436, 284, 2.4677)]
+    work.made = [(work.planned(i, {key: lr}, steps), Done(loss, steps)) for i, (lr, steps, loss) in enumerate(found)]
+    points = [(steps, done) for (_, steps, _), (_, done) in zip(found[1:], work.made[1:], strict=True)]
+    assert likelier(work, {key: 0.001436}, points) == {key: 0.003}  # 2.39 is what their line comes to at 500 steps
+    better = [points[0], (284, Done(2.35, 284))]  # and here 2.18
+    assert likelier(work, {key: 0.001436}, better) == {key: 0.001436}
 
 
 def test_a_run_that_went_astray_does_not_flatten_the_surface():

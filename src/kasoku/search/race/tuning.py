@@ -64,8 +64,8 @@ def _length(work: Work, values: dict[str, float]) -> Generator[list[Planned], Se
     yield from shorten(work, values, points, 2 * short)
     if all(done.final is None for _, done in work.made):
         return Tuned(values, work.cap)
-    if not any(work.reached(done) for _, done in points) and work.affords(work.cap):
-        values = yield from _at_the_cap(work, values)
+    if not any(work.reached(done) for _, done in points):
+        values = (yield from _at_the_cap(work, values)) if work.affords(work.cap) else likelier(work, values, points)
         points = about(work, values, work.made)
         yield from shorten(work, values, points, work.cap)
     now = replace(_chosen(work, points), values=dict(values))
@@ -87,13 +87,27 @@ def about(work: Work, values: Mapping[str, float], made: Sequence[tuple[Planned,
 
 def _at_the_cap(work: Work, values: dict[str, float]) -> Generator[list[Planned], Sequence[Done], dict[str, float]]:
     """The settings by runs as long as the cap, that of the default among them: what short runs found misses there."""
-    ran = [(planned.values, done) for planned, done in work.made if (planned.steps or work.cap) == work.cap]
+    ran = _of_the_cap(work)
     values = dict(max(ran, key=lambda one: work.score(one[1]))[0]) if ran else values
     for dimension in work.strategy.dimensions:
         key = dimension.key
         tried = [(v[key], work.score(done)) for v, done in ran if {**v, key: 0.0} == {**values, key: 0.0}]
         values[key] = yield from search(work, values, dimension, work.cap, tried)
     return values
+
+
+def likelier(work: Work, values: dict[str, float], points: Sequence[tuple[int, Done]]) -> dict[str, float]:
+    """Where no run at the cap can be paid: `values`, or those of the best run there if it is beyond their line."""
+    ends = {steps: work.rules.excess(done.final) for steps, done in points if done.final is not None}
+    found = line([(math.log(steps), end) for steps, end in ends.items()]) if ends else None
+    expected = found.intercept + found.slope * math.log(work.cap) if found else max(ends.values(), default=-math.inf)
+    ran = [(work.rules.excess(done.final), own) for own, done in _of_the_cap(work) if done.final is not None]
+    best, own = max(ran, key=lambda one: one[0], default=(-math.inf, values))
+    return dict(own) if best > expected else values
+
+
+def _of_the_cap(work: Work) -> list[tuple[Mapping[str, float], Done]]:
+    return [(planned.values, done) for planned, done in work.made if (planned.steps or work.cap) == work.cap]
 
 
 def _around(work: Work, values: Mapping[str, float]) -> list[Mapping[str, float]]:

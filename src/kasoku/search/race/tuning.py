@@ -14,6 +14,7 @@ from kasoku.search.race.tuners import WIDEST, closer, search
 from kasoku.search.race.work import Tried, Work
 
 SHORT = 4  # the first runs that compare settings have this part of the cap, less where the budget is small
+FEWEST = 10  # at least so many steps where the cap has them: fewer tell little, and cost their start all the same
 CLOSE = math.log(1.25)  # settings so near are taken for one, where it is the length that is looked for
 REPEATS = 4  # runs near the length that is looked for before its line is believed
 
@@ -52,7 +53,7 @@ def _crossing(work: Work, values: dict[str, float]) -> Generator[list[Planned], 
 def _short(work: Work) -> int:
     """The length of the runs that compare settings: half of the budget is left for what follows."""
     runs = 2 * WIDEST * max(1, len(work.strategy.dimensions))
-    return max(1, min(work.cap // SHORT, int(work.left) // runs))
+    return max(1, min(work.cap // SHORT, max(FEWEST, int(work.left) // runs)))
 
 
 def _length(work: Work, values: dict[str, float]) -> Generator[list[Planned], Sequence[Done], Tuned]:

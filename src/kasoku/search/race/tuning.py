@@ -98,7 +98,7 @@ def _at_the_cap(work: Work, values: dict[str, float]) -> Generator[list[Planned]
 
 
 def likelier(work: Work, values: dict[str, float], points: Sequence[tuple[int, Done]]) -> dict[str, float]:
-    """Where no run at the cap can be paid: `values`, or those of the best run there if it is beyond their line."""
+    """`values`, or those of the best run at the cap if it is beyond their line; for a budget that pays for no other."""
     ends = {steps: work.rules.excess(done.final) for steps, done in points if done.final is not None}
     found = line([(math.log(steps), end) for steps, end in ends.items()]) if ends else None
     expected = found.intercept + found.slope * math.log(work.cap) if found else max(ends.values(), default=-math.inf)

@@ -8,7 +8,7 @@ import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 
-from kasoku.search.race.fits import LOCAL, NEAR, Line, line, line_near, surface
+from kasoku.search.race.fits import LOCAL, NEAR, Line, Point, line, line_near, surface
 from kasoku.search.race.runs import Done, Planned, Tuned
 from kasoku.search.race.tuners import WIDEST, closer, search
 from kasoku.search.race.work import Tried, Work
@@ -44,8 +44,8 @@ def _crossing(work: Work, values: dict[str, float]) -> Generator[list[Planned], 
         values[dimension.key] = yield from search(work, values, dimension, steps, tried)
     work.missed = steps == work.cap and not work.hit
     for dimension in reversed(work.strategy.dimensions):
-        of_the_cap = tried if steps == work.cap else []
-        values[dimension.key] = yield from closer(work, values, dimension, work.cap, of_the_cap)
+        comparable = tried if steps == work.cap else []
+        values[dimension.key] = yield from closer(work, values, dimension, work.cap, comparable)
         tried = []
     return Tuned(values, work.cap, warnings=_at_borders(work, values))
 
@@ -99,9 +99,10 @@ def _at_the_cap(work: Work, values: dict[str, float]) -> Generator[list[Planned]
 
 def likelier(work: Work, values: dict[str, float], points: Sequence[tuple[int, Done]]) -> dict[str, float]:
     """`values`, or those of the best run at the cap if it is beyond their line; for a budget that pays for no other."""
-    ends = {steps: work.rules.excess(done.final) for steps, done in points if done.final is not None}
-    found = line([(math.log(steps), end) for steps, end in ends.items()]) if ends else None
-    expected = found.intercept + found.slope * math.log(work.cap) if found else max(ends.values(), default=-math.inf)
+    logs = _on_logs(work, points)
+    found = line(logs) if logs else None
+    longest = max(logs, default=(0.0, -math.inf))[1]
+    expected = found.intercept + found.slope * math.log(work.cap) if found else longest
     ran = [(work.rules.excess(done.final), own) for own, done in _of_the_cap(work) if done.final is not None]
     best, own = max(ran, key=lambda one: one[0], default=(-math.inf, values))
     return dict(own) if best > expected else values
@@ -163,9 +164,14 @@ def _following(work: Work, points: Sequence[tuple[int, Done]]) -> int | None:
     return None if near >= REPEATS else steps
 
 
+def _on_logs(work: Work, points: Sequence[tuple[int, Done]]) -> list[Point]:
+    """(log of the length, how far beyond the target it ended) of those that did not fail."""
+    return [(math.log(steps), work.rules.excess(done.final)) for steps, done in points if done.final is not None]
+
+
 def _chosen(work: Work, points: Sequence[tuple[int, Done]]) -> Tuned:
     """The length by the line over log lengths; without one the shortest length that hit, or else the cap."""
-    logs = [(math.log(steps), work.rules.excess(done.final)) for steps, done in points if done.final is not None]
+    logs = _on_logs(work, points)
     if (found := line_near(logs) if logs else None) is None:
         return Tuned({}, min((steps for steps, done in points if work.reached(done)), default=work.cap))
     return _on_line(work, found)
@@ -180,8 +186,7 @@ def _on_line(work: Work, found: Line) -> Tuned:
 
 def on_line_about(work: Work, now: Tuned, made: Sequence[tuple[Planned, Done]]) -> Tuned | None:
     """`now` with the slope of the line through the runs with about its settings; None where there is none."""
-    points = about(work, now.values, made)
-    logs = [(math.log(steps), work.rules.excess(done.final)) for steps, done in points if done.final is not None]
+    logs = _on_logs(work, about(work, now.values, made))
     found = line(logs) if logs else None
     return None if found is None else replace(_on_line(work, found), values=now.values)
 

@@ -93,6 +93,26 @@ def write_text(path: Path, text: str) -> None:
     write_whole(path, lambda file: file.write(text.encode()))
 
 
+def create_text(path: Path, text: str) -> None:
+    """Write `text` to `path` where nothing is yet. Of several that try at once one succeeds; a crash leaves no part.
+
+    Raises:
+        FileExistsError: something is there; it stays as it is.
+        CannotWrite: the disk is full or the folder cannot be written.
+    """
+    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    write_text(beside, text)
+    try:
+        os.link(beside, path)  # unlike a rename it never replaces
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links: taken first, filled a moment later
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
 def remove_parts(folder: Path) -> None:
     """Remove what processes that are no more were writing in `folder` when they ended."""
     for path in folder.glob("*.part"):

@@ -1,7 +1,11 @@
 """resume=DIR: whose command is gone on with, and which changes of it were meant."""
 
+import errno
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from omegaconf import OmegaConf
@@ -40,6 +44,34 @@ def refused(directory: Path, *new: str) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         found(directory, *new)
     return [str(fault) for fault in caught.value.faults]
+
+
+def raising(error: BaseException) -> Callable[..., NoReturn]:
+    def call(*_: object) -> NoReturn:
+        raise error
+
+    return call
+
+
+@pytest.mark.parametrize("call", ["fsync", "link"])
+def test_a_run_that_is_killed_while_it_takes_its_directory_leaves_no_config(tmp_path, monkeypatch, call):
+    """Else the next run finds one without overrides there: neither a run to go on with nor a free directory."""
+    killed = KeyboardInterrupt("no exception that anybody handles, as kill -9 is none")
+    monkeypatch.setattr(f"os.{call}", raising(killed))
+    with pytest.raises(KeyboardInterrupt):
+        directories.claim(tmp_path, "seed: 0\n", STORED)
+    assert not (tmp_path / "config.yaml").exists()
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_directory_is_taken_once(tmp_path, monkeypatch, has_links):
+    if not has_links:
+        monkeypatch.setattr("os.link", raising(PermissionError(errno.EPERM, os.strerror(errno.EPERM))))
+    directories.claim(tmp_path, "seed: 0\n", STORED)
+    with pytest.raises(ConfigError, match="a run is there already"):
+        directories.claim(tmp_path, "seed: 1\n", STORED)
+    assert directories.overrides_of(tmp_path) == list(STORED)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
 
 
 def test_what_the_new_command_names_is_a_change(begun):

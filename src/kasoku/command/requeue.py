@@ -11,6 +11,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from kasoku.files import write_text
+
 log = logging.getLogger("kasoku")
 
 JOB, RESTARTS = "SLURM_JOB_ID", "SLURM_RESTART_COUNT"
@@ -23,7 +25,7 @@ def after(code: int, directory: Path) -> None:
         return
     note = _note(job)
     note.parent.mkdir(parents=True, exist_ok=True)
-    note.write_text(str(directory.absolute()))
+    write_text(note, str(directory.absolute()))
     done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)
     said = f"job {job} is queued again" if done.returncode == 0 else f"scontrol requeue {job}: {done.stderr.strip()}"
     log.info("%s", said)

@@ -2,7 +2,6 @@
 
 import glob
 import json
-import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from omegaconf import OmegaConf
 
 from kasoku import home
 from kasoku.faults import ConfigError, Fault
-from kasoku.files import write_text
+from kasoku.files import create_text, write_text
 
 HEAD = "# overrides: "
 NEXT = "config.next.yaml"  # of a resume that has not begun to train
@@ -31,9 +30,7 @@ def claim(directory: Path, config: str, overrides: Sequence[str], resumed: bool 
     text = f"# {home.typed(*overrides)}\n{HEAD}{json.dumps(list(overrides))}\n{config}"
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        if not resumed:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-        write_text(path, text)
+        (write_text if resumed else create_text)(path, text)
     except FileExistsError:
         fix = f"choose another, or go on with it: resume={directory}"
         raise ConfigError(Fault("hydra.run.dir", directory, "a run is there already", fix)) from None

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState
 
 from kasoku import home
-from kasoku.files import write_text
+from kasoku.files import create_text, write_text
 from kasoku.search.agenda import END, START, counts
 from kasoku.search.objective import Objective
 from kasoku.search.study import Book
@@ -55,13 +54,7 @@ class Sheet:
         Raises:
             FileExistsError: there is.
         """
-        path = self.directory / FILE
-        part = path.with_name(f"{FILE}.{os.getpid()}")
-        part.write_text(self._text({"trials": [], "best": []}))
-        try:
-            os.link(part, path)
-        finally:
-            part.unlink()
+        create_text(self.directory / FILE, self._text({"trials": [], "best": []}))
 
     def _text(self, content: dict[str, Any]) -> str:
         head = {"overrides": list(self.overrides), "settings": self.settings}

@@ -20,6 +20,7 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from kasoku import home
+from kasoku.files import write_text
 from kasoku.results import is_cost
 from kasoku.training import wandb_server
 from kasoku.training.background import in_background
@@ -286,5 +287,5 @@ def _run_id(directory: Path) -> str:
     of_agent = os.environ.get("WANDB_RUN_ID") if is_agents else None
     run_id = of_agent or secrets.token_hex(4)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(run_id + "\n")
+    write_text(path, run_id + "\n")
     return run_id

@@ -73,7 +73,7 @@ def recorded(name: str):  # type: ignore[no-untyped-def]
 
 def machine() -> str:
     """The processor, how many cores of it, the load at the end, the GPU, and the versions."""
-    from kasoku.training.session import versions
+    from kasoku.training.versions import versions
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""

@@ -15,6 +15,7 @@ from hydra.core.plugins import Plugins
 import kasoku.data
 import kasoku.nets
 from kasoku.search import trial  # noqa: F401
+from kasoku.training import versions
 
 for package in (kasoku.data, kasoku.nets):
     for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
@@ -22,5 +23,6 @@ for package in (kasoku.data, kasoku.nets):
 hydra.version.setbase("1.3")
 Plugins.instance()
 OverridesParser.create().parse_overrides(["a.b=0.1", "c=d", "e=[1,x]", "f='g h'"])
+versions.of_packages()
 gc.collect()
 gc.freeze()  # the collector of a fork would touch, and so copy, every page of what is imported

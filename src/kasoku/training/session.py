@@ -1,16 +1,13 @@
 """The session of a run: fit a module by its recipe, test its best checkpoint, leave `result.json` whatever happens."""
 
 import logging
-import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, ProgressBar, RichProgressBar, TQDMProgressBar
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.io import CheckpointIO
@@ -42,6 +39,7 @@ from kasoku.training.step_log import StepLog
 from kasoku.training.stopwatch import Stopwatch
 from kasoku.training.takeover import Lead, check_heard
 from kasoku.training.target import TargetWatch
+from kasoku.training.versions import versions
 
 log = logging.getLogger("kasoku")
 
@@ -306,13 +304,3 @@ def _close(loggers: Sequence[Logger], result: Result) -> None:
     for logger in loggers:
         if hasattr(logger, "finish"):
             logger.finish(exit_code, summary)
-
-
-def versions() -> dict[str, str]:
-    """The versions that the figures of a run depend on."""
-    packages = ("kasoku", "torch", "pytorch-lightning", "torchmetrics", "hydra-core", "optuna", "wandb")
-    found = {package: version(package) for package in packages}
-    device = (
-        {"cuda": torch.version.cuda or "", "gpu": torch.cuda.get_device_name(0)} if torch.cuda.is_available() else {}
-    )
-    return {"python": platform.python_version(), **found, **device}

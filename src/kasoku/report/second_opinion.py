@@ -28,19 +28,29 @@ class Opinion:
         return self.p / 2 if self.ratio >= 1 else 1 - self.p / 2
 
 
-def welch(baseline: ArrayLike, challenger: ArrayLike, confidence: float = CONFIDENCE) -> Opinion | None:
+def welch(
+    baseline: ArrayLike,
+    challenger: ArrayLike,
+    confidence: float = CONFIDENCE,
+    observed: tuple[int, int] | None = None,
+) -> Opinion | None:
     """Welch's t test on log times, the variances apart (Welch 1947), with an interval at `confidence`.
 
     None where a run missed, a side has fewer than two runs, or neither side's times vary.
+
+    Args:
+        observed: how many of each side's times were observed, by default all. One that was not, but is given as the
+            least it can have been, moves the mean and adds no degree of freedom, to the variance nor to t.
     """
     sides = _logs([baseline, challenger])
     if sides is None:
         return None
     from scipy import special  # a third of a second to import, and only where nobody missed
 
-    shares = [side.var(ddof=1) / side.size for side in sides]
+    freedoms = [max(number - 1, 1) for number in observed or (side.size for side in sides)]
+    shares = [side.var() / freedom for side, freedom in zip(sides, freedoms, strict=True)]
     error = math.sqrt(sum(shares))
-    freedom = sum(shares) ** 2 / sum(share**2 / (side.size - 1) for share, side in zip(shares, sides, strict=True))
+    freedom = sum(shares) ** 2 / sum(share**2 / freedom for share, freedom in zip(shares, freedoms, strict=True))
     log_ratio = float(sides[0].mean() - sides[1].mean())
     margin = error * float(special.stdtrit(freedom, (1 + confidence) / 2))
     p = 2 * float(special.stdtr(freedom, -abs(log_ratio) / error))

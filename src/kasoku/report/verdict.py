@@ -10,10 +10,10 @@ to 96% (4 to 10 runs).
 Ranks alone cannot keep the error where all challengers scatter more than the baseline: five runs that scatter widely
 lie all on one side of five that hardly do once in 16, and nothing that permutes the runs sees more than that. So
 Welch's test on log times must find the difference too, a miss taken for the least that it can have been (see
-`least_times`) and for no degree of freedom; where it does not, the interval is widened to Welch's. A false verdict on any of six to nine challengers
-that all scatter three times as much as the baseline then comes in 4.5 to 4.8% of races (8.4 to 9.6% by ranks, by a
-studentised permutation test and by Brunner and Munzel's alike), ten times as much in 4.3 to 5.8% (15 to 22%); three
-times as much with a fifth of the runs missing in up to 4.7%.
+`least_times`) and for no degree of freedom; where it does not, the interval is widened to Welch's. A false verdict on
+any of six to nine challengers that all scatter three times as much as the baseline then comes in 4.5 to 4.8% of races
+(8.4 to 9.6% by ranks, by a studentised permutation test and by Brunner and Munzel's alike), ten times as much in 4.3 to
+5.8% (15 to 22%); three times as much with a fifth of the runs missing in up to 4.7%.
 """
 
 import math

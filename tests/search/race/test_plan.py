@@ -150,6 +150,20 @@ def test_without_the_budget_for_the_cap_a_default_that_did_better_there_stays():
     assert likelier(work, {key: 0.001436}, better) == {key: 0.001436}
 
 
+@pytest.mark.parametrize(
+    ("cap", "tuning", "short"),
+    [
+        (1000, 8, 250),  # a quarter of the cap
+        (400, 1.2, 10),  # its default is run, 80 steps are left, and half of them would make runs of 5
+        (24, 8, 6),  # a quarter again: the cap has no ten
+    ],
+)
+def test_the_runs_that_compare_settings_have_ten_steps_where_the_cap_has_them(cap, tuning, short):
+    now, _ = race({"a": Truth(cap // 2), "b": Truth(cap // 2)}, cap=cap, tuning=tuning)
+    lengths = [run.steps for run, _ in now.contests[0].work.made]
+    assert lengths[:2] == [cap, short]
+
+
 def test_a_run_that_went_astray_does_not_flatten_the_surface():
     """The lengths and losses are those of a race on the digits, where 1.387 is of a rate that was too high."""
     [dimension] = strategy("a", FAIR).dimensions

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from kasoku.search.launchers import _work, launch
+
 from .conftest import ROOT, TINY, Sweep
 from .test_resume import RANDOM, SLOW, content, has_finished, running, wait_until
 
@@ -116,7 +118,8 @@ def test_the_workers_of_a_resumed_sweep_read_for_themselves_what_it_stored(sweep
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed (pip install 'kasoku[ray]')")
 def test_ray_starts_the_workers(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "train.py"), "-m", *TINY, "seed=0,1", "launcher=ray"]
-    environment = os.environ | {"RAY_AUTH_MODE": "disabled"}
+    # The tests beside it leave Ray little of the processor: its workers may take longer than a minute to start.
+    environment = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_worker_register_timeout_seconds": "300"}
     done = subprocess.run(
         [*command, f"hydra.sweep.dir={tmp_path}"],
         cwd=ROOT,
@@ -127,6 +130,23 @@ def test_ray_starts_the_workers(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert [trial["state"] for trial in content(tmp_path)["trials"]] == ["completed"] * 2
+
+
+NO_ROOM = [sys.executable, "-c", "import sys; sys.exit('no room here')"]
+
+
+def test_a_sweep_whose_workers_are_all_lost_says_why(tmp_path: Path) -> None:
+    node = {"kind": "slurm", "cluster": "local", "parameters": {}}
+    fleet = launch(node, NO_ROOM, 1, "token", tmp_path)
+    assert fleet is not None
+    wait_until(lambda: not fleet.alive())
+    assert fleet.lost() == ["exit code 1: no room here"]
+
+
+def test_a_worker_elsewhere_tells_how_it_ended(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert _work(NO_ROOM, {}, str(tmp_path)) == "exit code 1: no room here"
+    assert capfd.readouterr().err == "no room here\n"  # for the log there
+    assert _work([sys.executable, "-c", "print(1)"], {}, str(tmp_path)) == ""
 
 
 def test_a_launcher_that_there_is_not(sweep: Sweep) -> None:

@@ -6,6 +6,7 @@ A worker needs what the command needs, this package and the sweep's storage, and
 import logging
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,10 @@ from kasoku.signatures import check_call
 
 @dataclass(frozen=True)
 class Fleet:
-    """Workers that were launched: how many are left, and how to end them."""
+    """Workers that were launched: how many are left, how those ended that did not end well, and how to end them."""
 
     alive: Callable[[], int]
+    lost: Callable[[], list[str]]
     cancel: Callable[[], None]
 
 
@@ -61,15 +63,18 @@ def _slurm(work: Work, *, cluster: str | None, parameters: dict[str, Any]) -> Fl
 
     executor = submitit.AutoExecutor(folder=work.directory / "jobs", cluster=cluster)
     executor.update_parameters(**{key: value for key, value in parameters.items() if value is not None})
-    command = ["env", f"{home.WORKER}={work.token}", *work.command]  # CommandFunction's `env` would be the whole of it
-    function = submitit.helpers.CommandFunction(command, verbose=False)
-    jobs = [executor.submit(function) for _ in range(work.count)]
+    variables = {home.WORKER: work.token}
+    jobs = [executor.submit(_work, work.command, variables, str(Path.cwd())) for _ in range(work.count)]
+
+    def lost() -> list[str]:
+        ended = [(job, job.exception()) for job in jobs if job.done()]
+        return [text for job, error in ended if (text := _in_short(error) if error else job.result())]
 
     def cancel() -> None:
         for job in jobs:
             job.cancel()
 
-    return Fleet(lambda: sum(not job.done() for job in jobs), cancel)
+    return Fleet(lambda: sum(not job.done() for job in jobs), lost, cancel)
 
 
 def _ray(work: Work, *, address: str | None, num_cpus: float, num_gpus: float) -> Fleet:
@@ -87,17 +92,36 @@ def _ray(work: Work, *, address: str | None, num_cpus: float, num_gpus: float) -
     def alive() -> int:
         return len(ray.wait(tasks, num_returns=len(tasks), timeout=0)[1])
 
+    def lost() -> list[str]:
+        found = []
+        for task in ray.wait(tasks, num_returns=len(tasks), timeout=0)[0]:
+            try:
+                found.append(ray.get(task))
+            except ray.exceptions.RayError as error:
+                found.append(_in_short(error))
+        return [text for text in found if text]
+
     def cancel() -> None:
         for one in tasks:
             ray.cancel(one, force=True)
         ray.shutdown()
 
-    return Fleet(alive, cancel)
+    return Fleet(alive, lost, cancel)
 
 
-def _work(command: list[str], variables: dict[str, str], folder: str) -> int:
-    """A worker on whatever machine Ray has chosen. Ray's own OMP_NUM_THREADS and GPUs hold for it."""
-    return subprocess.run(command, env=os.environ | variables, cwd=folder, check=False).returncode
+def _work(command: list[str], variables: dict[str, str], folder: str) -> str:
+    """A worker on the machine that was chosen for it, whose environment holds; how it ended, "" for well."""
+    last = ""
+    with subprocess.Popen(command, env=os.environ | variables, cwd=folder, stderr=subprocess.PIPE, text=True) as worker:
+        for line in worker.stderr or ():
+            sys.stderr.write(line)
+            last = line.strip() or last
+    return f"exit code {worker.returncode}: {last}" if worker.returncode else ""
+
+
+def _in_short(error: BaseException) -> str:
+    first = next(iter(str(error).strip().splitlines()), "without a word")
+    return f"{type(error).__name__}: {first}"
 
 
 def worker_command(flags: Sequence[str], overrides: Sequence[str], own: Sequence[str]) -> list[str]:

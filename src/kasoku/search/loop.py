@@ -137,7 +137,11 @@ class Loop:
     def _is_over(self) -> bool:
         if self._timed_out or self.book.is_complete:
             return True
-        return self.fleet is not None and self.fleet.alive() == 0
+        if self.fleet is None or self.fleet.alive():
+            return False
+        for reason in dict.fromkeys(self.fleet.lost()):
+            self.screen.say(f"a worker was lost: {reason}")
+        return True
 
     def _fill(self) -> None:
         """Start trials until every slot is taken or there is none to run."""

@@ -17,6 +17,7 @@ import pytest
         ("kasoku.config.diagnose", ["torch", "pytorch_lightning", "optuna", "wandb", "numpy"]),
         ("kasoku.command.main", ["torch", "pytorch_lightning", "optuna", "wandb", "numpy"]),
         ("kasoku.report.runs", ["torch", "hydra", "optuna"]),
+        ("kasoku.search.sweep", ["torch", "sklearn", "scipy", "matplotlib", "plotly", "pandas"]),
         ("hydra_plugins.kasoku.sweeper", ["torch", "optuna"]),
     ],
 )

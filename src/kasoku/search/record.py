@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import optuna
-from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState
 
 from kasoku import home
@@ -18,8 +16,6 @@ from kasoku.search.objective import Objective
 from kasoku.search.study import Book
 
 FILE = "sweep.json"
-# given whole: Optuna 5 made it the default, a later version may take another
-PED_ANOVA = PedAnovaImportanceEvaluator(target_quantile=0.1, region_quantile=1.0, evaluate_on_local=True)
 
 
 @dataclass(frozen=True)
@@ -119,8 +115,13 @@ def importance(book: Book) -> dict[str, float]:
     complete = [t for t in book.trials() if t.state is TrialState.COMPLETE and t.values and math.isfinite(t.values[0])]
     if len(complete) < 4 or len({trial.values[0] for trial in complete}) < 2:
         return {}
+    # Only here, at the end: it imports scikit-learn, three times as much as all else that a sweep imports.
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
+    # Given whole: Optuna 5 made it the default, a later version may take another.
+    evaluator = PedAnovaImportanceEvaluator(target_quantile=0.1, region_quantile=1.0, evaluate_on_local=True)
     try:
-        found = optuna.importance.get_param_importances(book.study, evaluator=PED_ANOVA)
+        found = get_param_importances(book.study, evaluator=evaluator)
     except (ValueError, RuntimeError):
         return {}
     return {name: round(share, 4) for name, share in found.items()}

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -68,6 +69,13 @@ def test_another_sweep_in_the_same_directory_is_refused(sweep: Sweep) -> None:
     again = sweep("mode=preview")
     assert again.code == 2
     assert "a sweep is there already" in again.err
+
+
+def test_a_file_in_the_place_of_the_directory_is_no_sweep(sweep: Sweep, tmp_path: Path) -> None:
+    (tmp_path / "sweep").touch()
+    refused = sweep("seed=0,1")
+    assert refused.code == 2
+    assert "sweep: cannot be written: File exists; choose another" in refused.err
 
 
 @pytest.mark.proof

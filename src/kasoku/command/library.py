@@ -134,7 +134,12 @@ def load(directory: Path | str, weights: str = "best") -> Loaded:
 def _made(directory: Path) -> Path:
     if (directory / "result.json").exists():
         raise ConfigError(Fault("directory", directory, "a run is there already", "choose another"))
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            Fault("directory", directory, f"cannot be made: {error.strerror}", "choose another")
+        ) from None
     return directory
 
 

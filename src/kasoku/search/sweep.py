@@ -206,11 +206,12 @@ def claim(sheet: record.Sheet, order: Order) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         if not (order.cfg.resume or sheet.is_worker or _shares_storage(sheet)):
             sheet.write_first()
-    except FileExistsError:
-        fix = f"choose another, or go on with it: -m resume={directory}"
-        raise ConfigError(Fault("hydra.sweep.dir", directory, "a sweep is there already", fix)) from None
     except OSError as error:
-        raise ConfigError(Fault("hydra.sweep.dir", directory, f"cannot be written: {error.strerror}")) from None
+        if isinstance(error, FileExistsError) and directory.is_dir():
+            fix = f"choose another, or go on with it: -m resume={directory}"
+            raise ConfigError(Fault("hydra.sweep.dir", directory, "a sweep is there already", fix)) from None
+        must = f"cannot be written: {error.strerror}"
+        raise ConfigError(Fault("hydra.sweep.dir", directory, must, "choose another")) from None
 
 
 def _shares_storage(sheet: record.Sheet) -> bool:

@@ -59,7 +59,7 @@ def test_the_same_directory_twice_is_refused(tmp_path):
     kasoku.fit(net(), DATA, directory=tmp_path / "run", max_steps=1, **QUIET)
     with pytest.raises(kasoku.ConfigError, match="a run is there already"):
         kasoku.fit(net(), DATA, directory=tmp_path / "run", max_steps=1, **QUIET)
-    with pytest.raises(kasoku.ConfigError, match="result.json: cannot be made: File exists; choose another"):
+    with pytest.raises(kasoku.ConfigError, match=r"result\.json: cannot be made: File exists; choose another"):
         kasoku.fit(net(), DATA, directory=tmp_path / "run" / "result.json", max_steps=1, **QUIET)
 
 

@@ -137,9 +137,8 @@ def _made(directory: Path) -> Path:
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(
-            Fault("directory", directory, f"cannot be made: {error.strerror}", "choose another")
-        ) from None
+        must = f"cannot be made: {error.strerror}"
+        raise ConfigError(Fault("directory", directory, must, "choose another")) from None
     return directory
 
 

@@ -64,7 +64,7 @@ def write_whole(
     Raises:
         CannotWrite: the disk is full or the folder cannot be written. The old file stands.
     """
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = _part(path)
     noted = None
     try:
         with part.open("wb") as file:
@@ -100,7 +100,7 @@ def create_text(path: Path, text: str) -> None:
         FileExistsError: something is there; it stays as it is.
         CannotWrite: the disk is full or the folder cannot be written.
     """
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    beside = _part(path)
     write_text(beside, text)
     try:
         os.link(beside, path)  # unlike a rename it never replaces
@@ -135,9 +135,14 @@ def is_running(pid: int) -> bool:
         return True
 
 
+def _part(path: Path) -> Path:
+    """The name beside `path` that this process writes to."""
+    return path.with_name(f"{path.name}.{os.getpid()}.part")
+
+
 def _link(path: Path, name: Path) -> None:
     """Let the file at `path` be at `name` too. Where there are no links it moves, for the moment until the next one."""
-    beside = name.with_name(f"{name.name}.{os.getpid()}.part")
+    beside = _part(name)
     try:
         beside.unlink(missing_ok=True)
         os.link(path, beside)

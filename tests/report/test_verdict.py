@@ -105,6 +105,8 @@ def test_a_cap_bounds_what_the_misses_hide_and_gives_the_expected_running_time()
     assert told.challenger.expected == (10 + 12 + 14 + 16 + 100) / 4
     assert told.sentence.startswith("at least 6.2 times sooner; 5 of 5 baseline runs")
     assert told.welch is None
+    scattered = compare([INF] * 5, [10, 20, 30, 40, INF], cap=100)  # as many hits, and Welch is not convinced
+    assert (scattered.p_ranks, scattered.outcome) == (told.p_ranks, "no difference")
     assert compare([INF, *HALF], HALF).baseline.expected is None
 
 

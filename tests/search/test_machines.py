@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from kasoku.search.launchers import _work, launch
+from kasoku.search.launchers import _work
 
 from .conftest import ROOT, TINY, Sweep
 from .test_resume import RANDOM, SLOW, content, has_finished, running, wait_until
@@ -135,12 +135,12 @@ def test_ray_starts_the_workers(tmp_path: Path) -> None:
 NO_ROOM = [sys.executable, "-c", "import sys; sys.exit('no room here')"]
 
 
-def test_a_sweep_whose_workers_are_all_lost_says_why(tmp_path: Path) -> None:
-    node = {"kind": "slurm", "cluster": "local", "parameters": {}}
-    fleet = launch(node, NO_ROOM, 1, "token", tmp_path)
-    assert fleet is not None
-    wait_until(lambda: not fleet.alive())
-    assert fleet.lost() == ["exit code 1: no room here"]
+def test_a_sweep_whose_workers_are_all_lost_says_why(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kasoku.search.sweep.worker_command", lambda *_: NO_ROOM)
+    swept = sweep("seed=0,1", "launcher=slurm", "launcher.cluster=local", "sweeper.workers=2")
+    assert swept.code == 1
+    assert (swept.out + swept.err).count("a worker was lost: exit code 1: no room here") == 1
+    assert "go on with: " in swept.out
 
 
 def test_a_worker_elsewhere_tells_how_it_ended(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -163,6 +163,7 @@ def least_times(base: ranks.Times, side: ranks.Times, cap: float | None) -> tupl
 
 
 def _welch_on_least(base: ranks.Times, side: ranks.Times, cap: float | None, level: float = LEVEL) -> Opinion | None:
+    """Welch's test on the least times, at which only the runs that hit were observed."""
     hits = int(np.isfinite(base).sum()), int(np.isfinite(side).sum())
     return welch(*least_times(base, side, cap), 1 - level, hits)
 
